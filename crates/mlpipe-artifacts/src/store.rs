@@ -1,0 +1,269 @@
+//! The content store: every distinct file content once, under its digest, read-only.
+//!
+//! `cas/ab/cdef...` holds the content whose digest is `abcdef...`; `tmp/` holds files on their way in. A content gets
+//! its name by a hard link or a rename when it is complete, so any number of processes may commit and read at once
+//! without a lock. What is stored is never written to again, and nothing here deletes it.
+//!
+//! Moving a file in does not wait for the disk: a program that dies loses nothing. After a power cut the common file
+//! systems (ext4 in its default mode, XFS, Btrfs) show a file whose data had not been written as too short, which
+//! [`ContentStore::contains`] sees. A content that is copied in from another file system is flushed first.
+//!
+//! Files given back share their storage with the store. Mode 0444 keeps a program from changing them, unless it runs as
+//! root; [`ContentStore::verify`] finds such damage.
+
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::atomic::parent_of;
+use crate::digest::digest_open_file;
+use crate::walk::{ListedFile, list};
+use crate::{Digest, Error, Result, Tree, TreeEntry, TreeKind, digest_file};
+
+const READ_ONLY: u32 = 0o444;
+const READ_ONLY_EXECUTABLE: u32 = 0o555;
+/// The owner's bit, as git has it.
+pub(crate) const EXECUTABLE: u32 = 0o100;
+const COPY_BUFFER_BYTES: usize = 1 << 18;
+
+/// A directory of contents, named by their digests.
+#[derive(Clone, Debug)]
+pub struct ContentStore {
+    contents: PathBuf,
+    incoming: PathBuf,
+}
+
+impl ContentStore {
+    /// Opens the store below `root` (`cas/` and `tmp/`), making the directories that are missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when they cannot be made.
+    pub fn open(root: &Path) -> Result<Self> {
+        let store = Self { contents: root.join("cas"), incoming: root.join("tmp") };
+        for directory in [&store.contents, &store.incoming] {
+            fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        }
+        Ok(store)
+    }
+
+    /// Moves a file or a directory that nobody writes any more into the store, and returns its content.
+    ///
+    /// A file of this file system is moved without copying; one from elsewhere, or one with further hard links, is
+    /// copied. `path` is gone afterwards; what cannot be removed is left, with a warning. A symbolic link counts as its
+    /// target if that lies inside `path`. Committing a content that is there already is fine, at the same time too.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::NotUtf8`] for a name that cannot be recorded; [`Error::SymlinkCommitted`] when `path` is
+    /// a symbolic link; and those of [`crate::digest_tree`]. `path` then still has its content, though parts of it may
+    /// have become read-only.
+    pub fn commit(&self, path: &Path) -> Result<Tree> {
+        if fs::symlink_metadata(path).map_err(Error::io("read", path))?.is_symlink() {
+            return Err(Error::SymlinkCommitted { path: path.to_owned() });
+        }
+        let listing = list(path, &[])?;
+        let named: Vec<_> =
+            listing.files.iter().map(|file| Ok((utf8(&file.relative, path)?, file))).collect::<Result<_>>()?;
+        let empty_directories =
+            listing.empty_directories.iter().map(|relative| utf8(relative, path)).collect::<Result<_>>()?;
+        let entries =
+            named.into_par_iter().map(|(relative, file)| self.commit_file(relative, file)).collect::<Result<_>>()?;
+        remove(path, listing.kind);
+        Ok(Tree { kind: listing.kind, entries, empty_directories })
+    }
+
+    /// Returns whether every content of `tree` is here, with the right size. Contents are not read.
+    pub fn contains(&self, tree: &Tree) -> bool {
+        tree.entries.iter().all(|entry| self.has(entry.digest, entry.size))
+    }
+
+    /// Reads every content of `tree` and compares it with its digest.
+    ///
+    /// # Errors
+    /// [`Error::BlobMissing`] and [`Error::BlobDamaged`] for the first content that is not as it was.
+    pub fn verify(&self, tree: &Tree) -> Result<()> {
+        tree.entries.par_iter().try_for_each(|entry| {
+            let path = self.content_path(entry.digest);
+            let found = digest_file(&path).map_err(|error| missing_or(error, entry))?;
+            if found == entry.digest { Ok(()) } else { Err(Error::BlobDamaged { path, found }) }
+        })
+    }
+
+    /// Puts `tree` at `destination`, read-only, making its parent directories. It appears there as a whole.
+    ///
+    /// Files are hard links into the store; an executable file, or one on another file system, is a copy.
+    ///
+    /// # Errors
+    /// [`Error::DestinationExists`] when something other than an empty directory is there already;
+    /// [`Error::BlobMissing`]; [`Error::BlobDamaged`] for a content that had to be copied; [`Error::InvalidTree`] for
+    /// paths that lead out of the destination; [`Error::Io`]. Nothing is left behind then.
+    pub fn materialize(&self, tree: &Tree, destination: &Path) -> Result<()> {
+        tree.check()?;
+        let parent = parent_of(destination);
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        match tree.kind {
+            TreeKind::File => self.place(&tree.entries[0], destination),
+            TreeKind::Directory => self.place_directory(tree, parent, destination),
+        }
+    }
+
+    /// Returns the path of the file that holds a content, whether it is there or not. It must not be written to.
+    pub fn content_path(&self, digest: Digest) -> PathBuf {
+        let name = digest.to_string();
+        self.contents.join(&name[..2]).join(&name[2..])
+    }
+
+    fn has(&self, digest: Digest, size: u64) -> bool {
+        fs::symlink_metadata(self.content_path(digest)).is_ok_and(|found| found.is_file() && found.len() == size)
+    }
+
+    fn commit_file(&self, relative: String, listed: &ListedFile) -> Result<TreeEntry> {
+        let path = &listed.path;
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let metadata = file.metadata().map_err(Error::io("read", path))?;
+        let (digest, size) = digest_open_file(&file, path)?;
+        if !self.has(digest, size) && !self.link_in(path, &metadata, digest) && !self.has(digest, size) {
+            self.copy_in(path, digest)?;
+        }
+        Ok(TreeEntry { path: relative, digest, size, executable: metadata.permissions().mode() & EXECUTABLE != 0 })
+    }
+
+    /// Gives a file its second name, in the store; returns whether that worked. A file with further names is left
+    /// alone: somebody else may write to it through them.
+    fn link_in(&self, path: &Path, metadata: &Metadata, digest: Digest) -> bool {
+        let target = self.content_path(digest);
+        metadata.nlink() == 1
+            && fs::create_dir_all(parent_of(&target)).is_ok()
+            && fs::set_permissions(path, Permissions::from_mode(READ_ONLY)).is_ok()
+            && fs::hard_link(path, &target).is_ok()
+    }
+
+    /// Copies a file into the store, replacing a content of the wrong size that may be there.
+    fn copy_in(&self, path: &Path, digest: Digest) -> Result<()> {
+        let target = self.content_path(digest);
+        let directory = parent_of(&target);
+        fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        let source = File::open(path).map_err(Error::io("open", path))?;
+        let mut copy =
+            tempfile::NamedTempFile::new_in(&self.incoming).map_err(Error::io("write to", &self.incoming))?;
+        if copy_digested(&source, copy.as_file_mut()).map_err(Error::io("copy", path))? != digest {
+            return Err(Error::ChangedWhileRead { path: path.to_owned() });
+        }
+        let file = copy.as_file();
+        file.set_permissions(Permissions::from_mode(READ_ONLY))
+            .and_then(|()| file.sync_all())
+            .map_err(Error::io("write", &target))?;
+        copy.persist(&target).map_err(|error| Error::io("replace", &target)(error.error))?;
+        Ok(())
+    }
+
+    fn place_directory(&self, tree: &Tree, parent: &Path, destination: &Path) -> Result<()> {
+        let building = tempfile::Builder::new()
+            .prefix(".mlpipe-")
+            .permissions(Permissions::from_mode(0o777))
+            .tempdir_in(parent)
+            .map_err(Error::io("create a directory in", parent))?;
+        for directory in &tree.empty_directories {
+            let path = building.path().join(directory);
+            fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+        }
+        let mut made = building.path().to_owned();
+        for entry in &tree.entries {
+            let path = building.path().join(&entry.path);
+            let directory = parent_of(&path);
+            if directory != made {
+                fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+                made = directory.to_owned();
+            }
+            self.place(entry, &path)?;
+        }
+        fs::rename(building.path(), destination).map_err(|error| exists_or("rename to", destination, error))?;
+        let _now_the_destination = building.keep();
+        Ok(())
+    }
+
+    /// Makes a file that is not there yet.
+    fn place(&self, entry: &TreeEntry, path: &Path) -> Result<()> {
+        if entry.executable {
+            return self.copy_out(entry, path);
+        }
+        match fs::hard_link(self.content_path(entry.digest), path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists_or("link", path, error)),
+            // Another file system, too many links, links not allowed, or no such content: the copy finds out.
+            Err(_) => self.copy_out(entry, path),
+        }
+    }
+
+    fn copy_out(&self, entry: &TreeEntry, path: &Path) -> Result<()> {
+        let stored = self.content_path(entry.digest);
+        let source = File::open(&stored).map_err(|error| missing_or(Error::io("open", &stored)(error), entry))?;
+        let directory = parent_of(path);
+        let mut copy = tempfile::Builder::new()
+            .prefix(".mlpipe-")
+            .tempfile_in(directory)
+            .map_err(Error::io("create a file in", directory))?;
+        let found = copy_digested(&source, copy.as_file_mut()).map_err(Error::io("write", path))?;
+        if found != entry.digest {
+            return Err(Error::BlobDamaged { path: stored, found });
+        }
+        let mode = if entry.executable { READ_ONLY_EXECUTABLE } else { READ_ONLY };
+        copy.as_file().set_permissions(Permissions::from_mode(mode)).map_err(Error::io("write", path))?;
+        copy.persist_noclobber(path).map_err(|error| exists_or("create", path, error.error))?;
+        Ok(())
+    }
+}
+
+/// Copies all of `source` and returns the digest of what was written.
+fn copy_digested(mut source: &File, target: &mut File) -> io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; COPY_BUFFER_BYTES];
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().into()),
+            count => {
+                hasher.update(&buffer[..count]);
+                target.write_all(&buffer[..count])?;
+            }
+        }
+    }
+}
+
+pub(crate) fn utf8(relative: &[u8], root: &Path) -> Result<String> {
+    String::from_utf8(relative.to_owned())
+        .map_err(|error| Error::NotUtf8 { path: root.join(String::from_utf8_lossy(error.as_bytes()).as_ref()) })
+}
+
+fn missing_or(error: Error, entry: &TreeEntry) -> Error {
+    match error {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Error::BlobMissing { digest: entry.digest, path: entry.path.clone() }
+        }
+        other => other,
+    }
+}
+
+fn exists_or(action: &'static str, path: &Path, source: io::Error) -> Error {
+    use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
+    match source.kind() {
+        AlreadyExists | DirectoryNotEmpty | NotADirectory => Error::DestinationExists { path: path.to_owned() },
+        _ => Error::Io { action, path: path.to_owned(), source },
+    }
+}
+
+/// Removes what has been committed. It is safe in the store, so a failure is worth a warning only.
+fn remove(path: &Path, kind: TreeKind) {
+    let removed = match kind {
+        TreeKind::File => fs::remove_file(path),
+        TreeKind::Directory => fs::remove_dir_all(path),
+    };
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "an artifact is stored, but its source could not be removed");
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

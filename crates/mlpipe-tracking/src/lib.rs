@@ -1,0 +1,54 @@
+//! Experiments, runs, params, metrics and tags in an embedded SQLite store, with MLflow's data model and names.
+//!
+//! What happens to runs is a sequence of [`Record`]s. [`Store::apply`] writes some in one transaction; [`Writer`] takes
+//! them one at a time and groups them into transactions on a thread of its own. Applying a record again changes
+//! nothing, so a journal can be replayed into the store. Which run stands for what is the engine's business.
+//!
+//! ```
+//! use mlpipe_tracking::{Record, RunId, RunQuery, RunStatus, Store, Writer};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = tempfile::tempdir()?;
+//! let path = directory.path().join("store.db");
+//! let store = Store::open(&path)?;
+//! let experiment = store.ensure_experiment("schmorl", "artifacts")?;
+//!
+//! let run_id = RunId::random();
+//! let writer = Writer::start(Store::open(&path)?);
+//! writer.send(Record::CreateRun {
+//!     run_id: run_id.clone(),
+//!     experiment_id: experiment.experiment_id,
+//!     name: "detect".to_owned(),
+//!     start_time_ms: 1_000,
+//!     status: RunStatus::Running,
+//!     artifact_uri: format!("artifacts/{run_id}"),
+//!     tags: vec![],
+//!     params: vec![("threshold".to_owned(), "0.5".to_owned())],
+//! });
+//! writer.send(Record::UpdateRun { run_id, status: RunStatus::Finished, end_time_ms: Some(2_000) });
+//! writer.finish()?;
+//!
+//! let runs = store.runs(&RunQuery { experiment: Some("schmorl".to_owned()), ..RunQuery::default() })?;
+//! assert_eq!((runs[0].status, runs[0].params["threshold"].as_str()), (RunStatus::Finished, "0.5"));
+//! # Ok(())
+//! # }
+//! ```
+
+mod apply;
+mod error;
+mod limits;
+mod model;
+mod record;
+mod run_id;
+mod schema;
+mod store;
+pub mod tags;
+mod writer;
+
+pub use error::{Error, Result};
+pub use limits::{MAX_EXPERIMENT_NAME_CHARS, MAX_KEY_CHARS, MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS};
+pub use model::{Experiment, LifecycleStage, Metric, Run, RunQuery, RunStatus};
+pub use record::Record;
+pub use run_id::RunId;
+pub use schema::Durability;
+pub use store::Store;
+pub use writer::Writer;
