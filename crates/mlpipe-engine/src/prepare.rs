@@ -1,0 +1,369 @@
+//! Puts together the facts that decide whether a task's work is done already, and the values its command is given.
+//!
+//! Used by `plan`, which starts nothing, and by a run. Digests of projects and of files that parameters name are taken once
+//! per run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use mlpipe_artifacts::{ArtifactUri, Digest, Tree};
+use mlpipe_spec::{Argument, DimensionSource, ParameterKind, Part, Pipeline, Reference, Step};
+
+use crate::cache::{Latest, Lookup};
+use crate::error::{Error, Result};
+use crate::fingerprint::{Change, PreImage};
+use crate::inputs::{InputItem, Inputs, link_all};
+use crate::outputs::Outputs;
+use crate::scheduler::{Key, Scheduler, Task, TaskIndex};
+use crate::shape::{origin, variable_position};
+use crate::workspace::Workspace;
+
+/// Names that never belong to a project's sources: what tools leave behind when they run.
+const NOT_SOURCE: &[&str] =
+    &["__pycache__", ".git", ".mlpipe", ".DS_Store", ".ipynb_checkpoints", "mlruns", "mlflow.db"];
+
+/// Why a task must run, or that it need not.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reason {
+    /// A finished result with the same fingerprint exists.
+    Cached,
+    /// The task was never finished here before.
+    New,
+    /// These facts differ from the last time.
+    Changed(Vec<Change>),
+    /// It was finished, but some of its content is gone.
+    ContentMissing,
+    /// The pipeline says `cache: false`.
+    NotCached,
+    /// It did not finish the last time.
+    Unfinished,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cached => f.write_str("same inputs, code and parameters"),
+            Self::New => f.write_str("never run before"),
+            Self::Changed(changes) => {
+                let shown: Vec<String> = changes.iter().take(3).map(Change::to_string).collect();
+                write!(f, "changed: {}", shown.join("; "))?;
+                if changes.len() > 3 { write!(f, "; and {} more", changes.len() - 3) } else { Ok(()) }
+            }
+            Self::ContentMissing => f.write_str("its stored result is incomplete"),
+            Self::NotCached => f.write_str("`cache: false`"),
+            Self::Unfinished => f.write_str("did not finish the last time"),
+        }
+    }
+}
+
+/// Prepares tasks of one pipeline.
+pub(crate) struct Preparer<'a> {
+    pipeline: &'a Pipeline,
+    inputs: &'a Inputs,
+    environment: &'a BTreeMap<String, String>,
+    projects: HashMap<PathBuf, Tree>,
+    contents: HashMap<PathBuf, Digest>,
+}
+
+impl<'a> Preparer<'a> {
+    pub(crate) fn new(pipeline: &'a Pipeline, inputs: &'a Inputs, environment: &'a BTreeMap<String, String>) -> Self {
+        Self { pipeline, inputs, environment, projects: HashMap::new(), contents: HashMap::new() }
+    }
+
+    /// Reads every project and every path that a parameter names, so that a missing one is told before anything runs.
+    pub(crate) fn check_sources(&mut self) -> Result<()> {
+        let pipeline = self.pipeline;
+        for step in &pipeline.steps {
+            self.project_tree(step)?;
+            for argument in &step.arguments {
+                if let Some(path) = literal_path(pipeline, step, argument)? {
+                    self.content_digest(step, argument, path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns all facts about a task; everything upstream of it must be finished.
+    pub(crate) fn pre_image(&mut self, view: &View<'_>, index: TaskIndex) -> Result<PreImage> {
+        let task = view.scheduler.task(index);
+        let step = &self.pipeline.steps[task.step];
+        let mut image = PreImage::default();
+        for entry in &self.project_tree(step)?.entries {
+            image.add(format!("project file {}", entry.path), entry.digest.to_string());
+        }
+        image.add("command", &step.entry().command);
+        for argument in &step.arguments {
+            let value = self.argument_fact(view, task, step, argument)?;
+            image.add(format!("parameter {}", argument.name), value);
+        }
+        for (name, output) in &step.entry().outputs {
+            image.add(format!("output {name}"), format!("{:?} {}", output.kind, output.path));
+        }
+        for (name, value) in &step.env {
+            image.add(format!("env {name}"), value);
+        }
+        for (name, value) in self.environment {
+            image.add(format!("environment {name}"), value);
+        }
+        Ok(image)
+    }
+
+    fn argument_fact(&mut self, view: &View<'_>, task: &Task, step: &Step, argument: &Argument) -> Result<String> {
+        if let Some(path) = literal_path(self.pipeline, step, argument)? {
+            return Ok(format!("content {}", self.content_digest(step, argument, path)?));
+        }
+        let text = render(argument, |reference| Ok(self.reference_fact(view, task, step, reference)))?;
+        Ok(format!("{} {text}", kind_word(argument.kind)))
+    }
+
+    fn reference_fact(&self, view: &View<'_>, task: &Task, step: &Step, reference: &Reference) -> String {
+        match reference {
+            Reference::Item { variable } => match self.item(view, task, step, variable) {
+                Item::Input { item, .. } => item.digest.to_string(),
+                Item::Entry { producer, output, key } => view.entry_digest(producer, output, &key).to_string(),
+            },
+            Reference::Output { step: upstream, output } => {
+                view.outputs(self.upstream(view, task, step, *upstream)).by_name[output].digest.to_string()
+            }
+            Reference::Gather { step: upstream, output, over } => {
+                let members = self.gathered(view, task, step, *upstream, over);
+                let parts =
+                    members.iter().map(|(key, index)| format!("{key}={}", view.outputs(*index).by_name[output].digest));
+                format!("gather({})", parts.collect::<Vec<_>>().join(" "))
+            }
+        }
+    }
+
+    /// Returns the values for the command line; writes manifests and links below `inputs` and `run_inputs`.
+    pub(crate) fn values(&self, view: &View<'_>, index: TaskIndex, places: &Places) -> Result<Vec<(String, String)>> {
+        let task = view.scheduler.task(index);
+        let step = &self.pipeline.steps[task.step];
+        let value = |argument: &Argument| -> Result<(String, String)> {
+            if let Some(path) = literal_path(self.pipeline, step, argument)? {
+                return Ok((argument.name.clone(), path.display().to_string()));
+            }
+            let text = render(argument, |reference| {
+                let path = self.reference_path(view, task, step, reference, places, &argument.name)?;
+                Ok(path.display().to_string())
+            })?;
+            Ok((argument.name.clone(), text))
+        };
+        step.arguments.iter().map(value).collect()
+    }
+
+    /// Returns a task's parameters as they are recorded: literal values as written, references as artifact URIs.
+    pub(crate) fn recorded(
+        &self,
+        view: &View<'_>,
+        index: TaskIndex,
+        run_id: impl Fn(TaskIndex) -> String,
+    ) -> Vec<(String, String)> {
+        let task = view.scheduler.task(index);
+        let step = &self.pipeline.steps[task.step];
+        let uri = |index: TaskIndex, output: &str, rest: &str| {
+            format!("runs:/{}/{}{rest}", run_id(index), view.outputs(index).by_name[output].path)
+        };
+        let text = |reference: &Reference| match reference {
+            Reference::Item { variable } => match self.item(view, task, step, variable) {
+                Item::Input { key, .. } => key,
+                Item::Entry { producer, output, key } => uri(producer, output, &format!("/{key}")),
+            },
+            Reference::Output { step: upstream, output } => uri(self.upstream(view, task, step, *upstream), output, ""),
+            Reference::Gather { step: upstream, over, .. } => {
+                format!("{} items", self.gathered(view, task, step, *upstream, over).len())
+            }
+        };
+        let value = |argument: &Argument| render(argument, |reference| Ok(text(reference))).unwrap_or_default();
+        step.arguments.iter().map(|argument| (argument.name.clone(), value(argument))).collect()
+    }
+
+    fn reference_path(
+        &self,
+        view: &View<'_>,
+        task: &Task,
+        step: &Step,
+        reference: &Reference,
+        places: &Places,
+        argument: &str,
+    ) -> Result<PathBuf> {
+        match reference {
+            Reference::Item { variable } => match self.item(view, task, step, variable) {
+                Item::Input { collection, key, item } => item.write(&key, &places.run_inputs.join(collection)),
+                Item::Entry { producer, output, key } => Ok(view.outputs(producer).path(output).join(key)),
+            },
+            Reference::Output { step: upstream, output } => {
+                Ok(view.outputs(self.upstream(view, task, step, *upstream)).path(output))
+            }
+            Reference::Gather { step: upstream, output, over } => {
+                let members = self.gathered(view, task, step, *upstream, over);
+                let link = |(key, index): &(String, TaskIndex)| (key.clone(), view.outputs(*index).path(output));
+                let directory = places.inputs.join(argument);
+                link_all(&directory, &members.iter().map(link).collect::<Vec<_>>())?;
+                Ok(directory)
+            }
+        }
+    }
+
+    /// The item that a loop variable stands for.
+    fn item<'s>(&'s self, view: &View<'_>, task: &Task, step: &'s Step, variable: &str) -> Item<'s> {
+        let position = variable_position(step, variable);
+        let key: &str = &task.key[position];
+        match origin(self.pipeline, step, position) {
+            DimensionSource::Input(name) => {
+                Item::Input { collection: name, key: key.to_owned(), item: &self.inputs[name][key] }
+            }
+            DimensionSource::Output { step: producer, output } => {
+                Item::Entry { producer: self.upstream(view, task, step, *producer), output, key: key.to_owned() }
+            }
+            DimensionSource::SameAs(_) => unreachable!("origin() follows SameAs to its end"),
+        }
+    }
+
+    /// The upstream task whose key is part of this task's key.
+    fn upstream(&self, view: &View<'_>, task: &Task, step: &Step, upstream: usize) -> TaskIndex {
+        let key = self.shared_key(task, step, upstream, None);
+        view.scheduler.find(upstream, &key).expect("an upstream task exists before those that wait for it")
+    }
+
+    fn shared_key(&self, task: &Task, step: &Step, upstream: usize, left_out: Option<usize>) -> Key {
+        let parts = self.pipeline.steps[upstream].dimensions.iter().enumerate();
+        let own = |origin: usize| step.dimensions.iter().position(|dimension| dimension.origin == origin);
+        parts
+            .filter(|(position, _)| Some(*position) != left_out)
+            .map(|(_, part)| task.key[own(part.origin).expect("the pipeline was checked")].clone())
+            .collect()
+    }
+
+    /// Key of the gathered loop variable and task, in order of the keys' creation.
+    fn gathered(
+        &self,
+        view: &View<'_>,
+        task: &Task,
+        step: &Step,
+        upstream: usize,
+        over: &str,
+    ) -> Vec<(String, TaskIndex)> {
+        let position = variable_position(&self.pipeline.steps[upstream], over);
+        let others = self.shared_key(task, step, upstream, Some(position));
+        let members = view.scheduler.group(upstream, position, others);
+        members.iter().map(|index| (view.scheduler.task(*index).key[position].to_string(), *index)).collect()
+    }
+
+    fn project_tree(&mut self, step: &Step) -> Result<&Tree> {
+        let directory = &step.project.directory;
+        if !self.projects.contains_key(directory) {
+            let tree = Tree::read(directory, NOT_SOURCE)
+                .map_err(|source| Error::Project { step: step.name.to_string(), source })?;
+            self.projects.insert(directory.clone(), tree);
+        }
+        Ok(&self.projects[directory])
+    }
+
+    fn content_digest(&mut self, step: &Step, argument: &Argument, path: PathBuf) -> Result<Digest> {
+        if let Some(digest) = self.contents.get(&path) {
+            return Ok(*digest);
+        }
+        let tree = Tree::read(&path, NOT_SOURCE).map_err(|source| Error::Parameter {
+            step: step.name.to_string(),
+            parameter: argument.name.clone(),
+            source,
+        })?;
+        let digest = tree.digest();
+        self.contents.insert(path, digest);
+        Ok(digest)
+    }
+}
+
+/// What is known of a run so far.
+pub(crate) struct View<'a> {
+    pub(crate) scheduler: &'a Scheduler,
+    pub(crate) outputs: &'a HashMap<TaskIndex, Outputs>,
+}
+
+impl View<'_> {
+    fn outputs(&self, index: TaskIndex) -> &Outputs {
+        &self.outputs[&index]
+    }
+
+    fn entry_digest(&self, producer: TaskIndex, output: &str, key: &str) -> Digest {
+        let entries = self.outputs(producer).by_name[output].entries.as_ref();
+        entries.expect("the pipeline was checked: the output is a collection")[key]
+    }
+}
+
+/// What a loop variable stands for in one task.
+enum Item<'a> {
+    Input { collection: &'a str, key: String, item: &'a InputItem },
+    Entry { producer: TaskIndex, output: &'a str, key: String },
+}
+
+/// Directories into which input paths may be written.
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// For this attempt alone.
+    pub(crate) inputs: PathBuf,
+    /// For the whole run.
+    pub(crate) run_inputs: PathBuf,
+}
+
+/// The path behind a `path` or `uri` parameter that the pipeline or the project wrote out.
+fn literal_path(pipeline: &Pipeline, step: &Step, argument: &Argument) -> Result<Option<PathBuf>> {
+    let (ParameterKind::Path | ParameterKind::Uri, Some(text)) = (argument.kind, argument.value.as_text()) else {
+        return Ok(None);
+    };
+    let base: &Path = if argument.from_project_default { &step.project.directory } else { &pipeline.directory };
+    match ArtifactUri::parse(text, base) {
+        Ok(uri) => Ok(Some(uri.path().to_owned())),
+        Err(source) => Err(Error::Parameter { step: step.name.to_string(), parameter: argument.name.clone(), source }),
+    }
+}
+
+fn render(argument: &Argument, mut resolve: impl FnMut(&Reference) -> Result<String>) -> Result<String> {
+    let mut text = String::new();
+    for part in &argument.value.parts {
+        match part {
+            Part::Text(part) => text.push_str(part),
+            Part::Reference(reference) => text.push_str(&resolve(reference)?),
+        }
+    }
+    Ok(text)
+}
+
+fn kind_word(kind: ParameterKind) -> &'static str {
+    match kind {
+        ParameterKind::String => "string",
+        ParameterKind::Int => "int",
+        ParameterKind::Float => "float",
+        ParameterKind::Bool => "bool",
+        ParameterKind::Choice => "choice",
+        ParameterKind::Path => "path",
+        ParameterKind::Uri => "uri",
+    }
+}
+
+/// Looks whether a task's work is done, and why it must be done if not.
+pub(crate) fn look_up(
+    workspace: &Workspace,
+    latest: &Latest,
+    task: &str,
+    image: &PreImage,
+    may_reuse: bool,
+) -> (Option<Box<crate::cache::Action>>, Reason) {
+    if !may_reuse {
+        return (None, Reason::NotCached);
+    }
+    let fingerprint = image.fingerprint();
+    match workspace.find_action(fingerprint) {
+        Lookup::Hit(action) => (Some(action), Reason::Cached),
+        Lookup::ContentMissing => (None, Reason::ContentMissing),
+        Lookup::Miss => match latest.get(task) {
+            None => (None, Reason::New),
+            Some(earlier) if earlier == fingerprint => (None, Reason::Unfinished),
+            Some(earlier) => match workspace.pre_image(earlier) {
+                Some(earlier) => (None, Reason::Changed(image.changes_since(&earlier))),
+                None => (None, Reason::Unfinished),
+            },
+        },
+    }
+}

@@ -1,0 +1,205 @@
+//! The scheduler alone: shapes made by hand, events by a player that plays the driver's part.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn shape(dimensions: Vec<DimensionShape>, dependencies: Vec<Dependency>) -> StepShape {
+    StepShape {
+        dimensions,
+        dependencies,
+        gathered_over: Vec::new(),
+        cpu: 1,
+        memory_bytes: 0,
+        batch: 1,
+        retries: 0,
+        on_item_error: OnItemError::Collect,
+        height: 0,
+    }
+}
+
+fn after(step: StepId, positions: &[usize]) -> Dependency {
+    Dependency::Task { step, positions: positions.to_vec() }
+}
+
+fn produced(step: StepId, positions: &[usize]) -> DimensionShape {
+    DimensionShape::Produced { step, output: "items".into(), positions: positions.to_vec() }
+}
+
+/// Detect per study, classify per study and vertebra, report per study with all classifications.
+fn radiology() -> Vec<StepShape> {
+    let study = DimensionShape::Input(0);
+    let detect = shape(vec![study.clone()], vec![]);
+    let mut classify = shape(vec![study.clone(), produced(0, &[0])], vec![after(0, &[0])]);
+    classify.gathered_over = vec![1];
+    let gather = Dependency::Group { step: 1, over: 1, positions: vec![0] };
+    vec![detect, classify, shape(vec![study], vec![gather, after(0, &[0])])]
+}
+
+/// Plays the driver: everything must run, tasks end in the order in which they start.
+struct Player {
+    scheduler: Scheduler,
+    log: Vec<String>,
+    failing: Vec<&'static str>,
+    found: BTreeMap<&'static str, Vec<&'static str>>,
+}
+
+impl Player {
+    fn new(shapes: Vec<StepShape>, items: &[&str], cores: u32) -> Self {
+        let items = items.iter().map(|item| Arc::from(*item)).collect();
+        let scheduler = Scheduler::new(shapes, vec![items], Capacity { cpu: cores, memory_bytes: 0 });
+        Self { scheduler, log: Vec::new(), failing: Vec::new(), found: BTreeMap::new() }
+    }
+
+    fn failing(mut self, tasks: &[&'static str]) -> Self {
+        self.failing = tasks.to_vec();
+        self
+    }
+
+    fn finding(mut self, task: &'static str, items: &[&'static str]) -> Self {
+        self.found.insert(task, items.to_vec());
+        self
+    }
+
+    fn name(&self, index: TaskIndex) -> String {
+        let task = self.scheduler.task(index);
+        format!("{}{:?}", task.step, task.key.iter().map(|part| part.as_ref()).collect::<Vec<&str>>()).replace('"', "")
+    }
+
+    fn play(mut self) -> Vec<String> {
+        let mut queue: std::collections::VecDeque<Command> = self.scheduler.start().into();
+        while let Some(command) = queue.pop_front() {
+            match command {
+                Command::Prepare(task) => queue.extend(self.scheduler.on_event(&Event::MustRun { task })),
+                Command::Launch(tasks) => {
+                    let names: Vec<String> = tasks.iter().map(|task| self.name(*task)).collect();
+                    self.log.push(names.join("+"));
+                    for task in tasks {
+                        let event = self.end(task);
+                        queue.extend(self.scheduler.on_event(&event));
+                    }
+                }
+                Command::Skip(task, _) => self.log.push(format!("skip {}", self.name(task))),
+                Command::StopAttempts => self.log.push("stop".into()),
+            }
+        }
+        assert!(self.scheduler.is_finished(), "nothing is left open: {:?}", self.log);
+        assert!(self.scheduler.open_branches().is_empty());
+        self.log
+    }
+
+    fn end(&mut self, task: TaskIndex) -> Event {
+        let name = self.name(task);
+        if let Some(position) = self.failing.iter().position(|failing| *failing == name) {
+            self.failing.remove(position);
+            return Event::Failed { task };
+        }
+        let items = self.found.get(name.as_str()).cloned().unwrap_or_default();
+        let items = items.into_iter().map(str::to_owned).collect();
+        Event::Succeeded { task, collections: BTreeMap::from([("items".to_owned(), items)]) }
+    }
+}
+
+/// Starts the run and answers that everything prepared must run.
+fn all_must_run(scheduler: &mut Scheduler) -> Vec<Command> {
+    let mut last = Vec::new();
+    for command in scheduler.start() {
+        let Command::Prepare(task) = command else { panic!("nothing else can happen yet") };
+        last = scheduler.on_event(&Event::MustRun { task });
+    }
+    last
+}
+
+#[test]
+fn items_of_one_study_start_without_waiting_for_other_studies() {
+    let mut shapes = radiology();
+    (shapes[0].height, shapes[1].height, shapes[2].height) = (0, 1, 2);
+    let log = Player::new(shapes, &["a", "b"], 1).finding("0[a]", &["v1"]).finding("0[b]", &["v1"]).play();
+    assert_eq!(log, ["0[a]", "1[a, v1]", "2[a]", "0[b]", "1[b, v1]", "2[b]"]);
+}
+
+#[test]
+fn gather_waits_for_all_items_and_runs_when_there_are_none() {
+    let log = Player::new(radiology(), &["a"], 2).finding("0[a]", &["v1", "v2", "v3"]).play();
+    assert_eq!(log, ["0[a]", "1[a, v1]", "1[a, v2]", "1[a, v3]", "2[a]"]);
+    assert_eq!(Player::new(radiology(), &["a"], 2).play(), ["0[a]", "2[a]"]);
+}
+
+#[test]
+fn failed_item_skips_only_what_needs_it() {
+    let player = Player::new(radiology(), &["a", "b"], 1).finding("0[a]", &["v1"]).finding("0[b]", &["v1"]);
+    let log = player.failing(&["1[a, v1]"]).play();
+    assert_eq!(log, ["0[a]", "0[b]", "1[a, v1]", "skip 2[a]", "1[b, v1]", "2[b]"]);
+}
+
+#[test]
+fn failed_producer_leaves_one_skipped_branch_and_skips_the_gather() {
+    let log = Player::new(radiology(), &["a", "b"], 1).failing(&["0[a]"]).play();
+    assert_eq!(log, ["0[a]", "skip 2[a]", "skip 1[a]", "0[b]", "2[b]"]);
+}
+
+#[test]
+fn failure_in_a_step_that_stops_the_run_skips_everything_left() {
+    let mut shapes = radiology();
+    shapes[0].on_item_error = OnItemError::Fail;
+    let log = Player::new(shapes, &["a", "b"], 1).failing(&["0[a]"]).play();
+    assert_eq!(log[0], "0[a]");
+    assert!(log[1..].iter().all(|line| line.starts_with("skip")), "{log:?}");
+}
+
+#[test]
+fn retries_are_counted_per_task() {
+    let mut shapes = vec![shape(vec![DimensionShape::Input(0)], vec![])];
+    shapes[0].retries = 2;
+    let log = Player::new(shapes.clone(), &["a", "b"], 1).failing(&["0[a]", "0[a]"]).play();
+    assert_eq!(log, ["0[a]", "0[a]", "0[a]", "0[b]"]);
+    let log = Player::new(shapes, &["a"], 1).failing(&["0[a]", "0[a]", "0[a]"]).play();
+    assert_eq!(log, ["0[a]", "0[a]", "0[a]"]);
+}
+
+#[test]
+fn batch_takes_ready_items_of_one_step_and_retries_run_alone() {
+    let mut shapes = vec![shape(vec![DimensionShape::Input(0)], vec![])];
+    (shapes[0].batch, shapes[0].retries) = (3, 1);
+    let mut scheduler = Player::new(shapes, &["a", "b", "c", "d"], 1).scheduler;
+    let first = all_must_run(&mut scheduler);
+    assert_eq!(first, [Command::Launch(vec![TaskIndex(0), TaskIndex(1), TaskIndex(2)])]);
+    assert_eq!(scheduler.on_event(&Event::Failed { task: TaskIndex(0) }), [], "the process is still under way");
+    scheduler.on_event(&Event::Succeeded { task: TaskIndex(1), collections: BTreeMap::new() });
+    let next = scheduler.on_event(&Event::Succeeded { task: TaskIndex(2), collections: BTreeMap::new() });
+    assert_eq!(next, [Command::Launch(vec![TaskIndex(0)])], "a task that failed runs by itself");
+}
+
+#[test]
+fn no_more_tasks_run_at_a_time_than_cores_allow() {
+    let mut shapes = vec![shape(vec![DimensionShape::Input(0)], vec![])];
+    shapes[0].cpu = 2;
+    let mut scheduler = Player::new(shapes, &["a", "b", "c"], 3).scheduler;
+    assert_eq!(all_must_run(&mut scheduler), [Command::Launch(vec![TaskIndex(0)])]);
+    let next = scheduler.on_event(&Event::Succeeded { task: TaskIndex(0), collections: BTreeMap::new() });
+    assert_eq!(next, [Command::Launch(vec![TaskIndex(1)])]);
+}
+
+#[test]
+fn interruption_stops_attempts_and_starts_nothing_new() {
+    let mut scheduler = Player::new(radiology(), &["a", "b"], 1).scheduler;
+    all_must_run(&mut scheduler);
+    let commands = scheduler.on_event(&Event::Interrupted);
+    assert!(commands.contains(&Command::StopAttempts));
+    let rest = scheduler.on_event(&Event::Failed { task: TaskIndex(0) });
+    assert!(rest.iter().all(|command| matches!(command, Command::Skip(..))), "{rest:?}");
+    assert!(scheduler.is_finished());
+}
+
+#[test]
+fn needs_waits_for_every_task_of_a_step() {
+    let shapes = vec![shape(vec![DimensionShape::Input(0)], vec![]), shape(vec![], vec![Dependency::Whole(0)])];
+    assert_eq!(Player::new(shapes, &["a", "b"], 1).play(), ["0[a]", "0[b]", "1[]"]);
+}
+
+#[test]
+fn failure_at_the_head_of_a_long_chain_does_not_exhaust_the_stack() {
+    let link = |step: usize| shape(vec![], if step == 0 { vec![] } else { vec![after(step - 1, &[])] });
+    let log = Player::new((0..50_000).map(link).collect(), &[], 1).failing(&["0[]"]).play();
+    assert_eq!(log.len(), 50_000);
+}

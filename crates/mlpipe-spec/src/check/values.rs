@@ -1,0 +1,74 @@
+//! Values with expressions in them.
+
+use crate::expression::{Lookup, Name, Piece, has_expression, pieces};
+use crate::yaml::{Node, Scalar};
+
+use super::Checker;
+
+impl Checker<'_> {
+    /// Returns the pieces of a value, after reporting what is malformed.
+    pub(super) fn pieces(&mut self, node: &Node, scalar: &Scalar) -> Option<Vec<Piece>> {
+        if !has_expression(scalar) {
+            return Some(vec![Piece::Text(scalar.text.clone())]);
+        }
+        match pieces(node, scalar) {
+            Ok(pieces) => Some(pieces),
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    self.reader.report(mistake.span, mistake.message).help_if(mistake.help);
+                }
+                None
+            }
+        }
+    }
+
+    /// Returns the text of a value in which only parameters can be used.
+    pub(super) fn text(&mut self, node: &Node, what: &str) -> Option<String> {
+        let scalar = self.reader.scalar(node, what)?;
+        let pieces = self.pieces(node, scalar)?;
+        // Every piece is looked at, so that all mistakes are reported.
+        let texts: Vec<Option<String>> = pieces.iter().map(|piece| self.param_piece(piece, what)).collect();
+        texts.into_iter().collect()
+    }
+
+    fn param_piece(&mut self, piece: &Piece, what: &str) -> Option<String> {
+        match piece {
+            Piece::Text(text) => Some(text.clone()),
+            Piece::Lookup(Lookup::Param(name)) => self.param_text(name),
+            Piece::Lookup(
+                Lookup::Input(name)
+                | Lookup::Item(name)
+                | Lookup::Step(name)
+                | Lookup::Output { step: name, .. }
+                | Lookup::Gather { step: name, .. },
+            ) => {
+                self.reader.report(name.span, format!("only `params` can be used in {what}")).help_if(None::<&str>);
+                None
+            }
+        }
+    }
+
+    /// Returns the value of a parameter as text.
+    pub(super) fn param_text(&mut self, name: &Name) -> Option<String> {
+        match self.params.get(&name.text) {
+            Some(param) => param.as_ref().map(|param| param.value.to_string()),
+            None => {
+                let message = format!("there is no parameter `{}`", name.text);
+                let known = self.params.keys().map(String::as_str);
+                self.reader.out.unknown(&self.reader.source, name.span, message, &name.text, known);
+                None
+            }
+        }
+    }
+
+    /// Returns the place of a step in declared order.
+    pub(super) fn step_index(&mut self, name: &Name) -> Option<usize> {
+        let found = self.step_names.get(&name.text).copied();
+        if found.is_none() {
+            let message = format!("there is no step `{}`", name.text);
+            let known = self.step_names.keys().map(String::as_str);
+            self.reader.out.unknown(&self.reader.source, name.span, message, &name.text, known);
+        }
+        found
+    }
+}

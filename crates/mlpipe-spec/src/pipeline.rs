@@ -1,0 +1,309 @@
+//! The checked pipeline: what the engine plans from.
+//!
+//! Every name is resolved (steps to [`StepId`], parameters into text), every value has its type, and the steps are in
+//! an order in which each comes after the steps it needs. Only this crate makes these values, after all checks passed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::params::{ParamKind, ParamValue, ParameterKind};
+use crate::project::{EntryPoint, Project};
+
+/// The place of a step in [`Pipeline::steps`].
+pub type StepId = usize;
+
+/// A pipeline without mistakes.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// The pipeline's name.
+    pub name: String,
+    /// Absolute path of the pipeline file.
+    pub path: PathBuf,
+    /// Absolute path of the directory the file lies in; relative paths in the file start here.
+    pub directory: PathBuf,
+    /// The parameters with the values of this run, in declared order.
+    pub params: IndexMap<String, Param>,
+    /// The collections that steps iterate over, in declared order.
+    pub inputs: IndexMap<String, Input>,
+    /// The steps: each after all it depends on, otherwise in declared order.
+    pub steps: Vec<Step>,
+    /// What the pipeline hands back, in declared order.
+    pub outputs: IndexMap<String, OutputRef>,
+    /// The text of the pipeline file as it was read.
+    pub source: String,
+}
+
+/// A parameter of the pipeline with its value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Param {
+    /// The value: the override if one was given, else the default.
+    pub value: ParamValue,
+    /// The declared type.
+    pub kind: ParamKind,
+    /// Whether the value was given on the command line.
+    pub overridden: bool,
+}
+
+/// A collection of keyed items that comes from outside the pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Input {
+    /// The name under `inputs:`.
+    pub name: String,
+    /// The kind of source, one of [`crate::LoadOptions::collections`].
+    pub collection: String,
+    /// Absolute local path of the source.
+    pub from: String,
+    /// The selection rules, for the source kind to interpret; empty without `select:`.
+    pub select: serde_json::Map<String, serde_json::Value>,
+    /// How an item reaches a step.
+    pub form: ItemForm,
+}
+
+/// How an item of an input reaches a step; the key `as:`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ItemForm {
+    /// The path of a manifest that lists the files.
+    #[default]
+    Manifest,
+    /// The path of a directory of links.
+    Directory,
+}
+
+/// An output of a step that is an output of the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutputRef {
+    /// The step.
+    pub step: StepId,
+    /// The name of the output in the step's entry point.
+    pub output: String,
+}
+
+/// The name of a step: `[a-z][a-z0-9_-]*`, so it can be part of a file name, a run name and an expression.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct StepName(String);
+
+impl StepName {
+    /// Returns the name, or `None` when the text does not match `[a-z][a-z0-9_-]*`.
+    pub fn new(text: &str) -> Option<StepName> {
+        let mut letters = text.bytes();
+        let starts_well = letters.next().is_some_and(|first| first.is_ascii_lowercase());
+        let goes_on_well = letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+        (starts_well && goes_on_well).then(|| StepName(text.to_owned()))
+    }
+
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StepName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for StepName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One step: an entry point of a project, run once for each combination of its dimensions' items.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The name under `steps:`.
+    pub name: StepName,
+    /// The project, shared by all steps that use it.
+    pub project: Arc<Project>,
+    /// The name of the entry point, which `project` has.
+    pub entry_point: String,
+    /// The loop variables, outermost first; empty for a step that runs once.
+    pub dimensions: Vec<Dimension>,
+    /// The steps named under `needs:`.
+    pub needs: Vec<StepId>,
+    /// A value for every parameter of the entry point, in its declared order.
+    pub arguments: Vec<Argument>,
+    /// How many items at most share one process; the entry point then has a batch command.
+    pub batch: Option<usize>,
+    /// How often a failed attempt is repeated.
+    pub retries: u32,
+    /// How long an attempt may take.
+    pub timeout: Option<Duration>,
+    /// What an attempt needs of the machine.
+    pub resources: Resources,
+    /// What a failed item means for the others.
+    pub on_item_error: OnItemError,
+    /// Whether results may be reused.
+    pub cache: bool,
+    /// Environment variables set for the step's process.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Step {
+    /// Returns the entry point that runs.
+    pub fn entry(&self) -> &EntryPoint {
+        &self.project.entry_points[&self.entry_point]
+    }
+
+    /// Returns the steps that must end before this one starts, ascending and each once: those whose outputs it reads,
+    /// those it takes its items from, and those under `needs:`.
+    pub fn upstream(&self) -> Vec<StepId> {
+        let from_items = self.dimensions.iter().filter_map(|dimension| match dimension.source {
+            DimensionSource::Input(_) => None,
+            DimensionSource::SameAs(step) | DimensionSource::Output { step, .. } => Some(step),
+        });
+        let parts = self.arguments.iter().flat_map(|argument| &argument.value.parts);
+        let from_values = parts.filter_map(|part| match part {
+            Part::Reference(Reference::Output { step, .. } | Reference::Gather { step, .. }) => Some(*step),
+            Part::Reference(Reference::Item { .. }) | Part::Text(_) => None,
+        });
+        let mut upstream: Vec<StepId> = self.needs.iter().copied().chain(from_items).chain(from_values).collect();
+        upstream.sort_unstable();
+        upstream.dedup();
+        upstream
+    }
+}
+
+/// A loop variable of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dimension {
+    /// The variable's name, as in `${{ item.<variable> }}`.
+    pub variable: String,
+    /// Where the items come from.
+    pub source: DimensionSource,
+    /// Identity of the items: dimensions of the same pipeline with equal `origin` range over the same items.
+    pub origin: usize,
+}
+
+/// Where the items of a dimension come from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DimensionSource {
+    /// The input of that name.
+    Input(String),
+    /// The dimension of the same variable name of another step.
+    SameAs(StepId),
+    /// A collection that a step writes; known when that step has ended. The dimensions of that step come before this
+    /// one in the list.
+    Output {
+        /// The step.
+        step: StepId,
+        /// The name of the output, of kind collection.
+        output: String,
+    },
+}
+
+/// The value of a parameter of the entry point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Argument {
+    /// The parameter's name.
+    pub name: String,
+    /// The parameter's declared type. Text without references has been checked against it.
+    pub kind: ParameterKind,
+    /// The value.
+    pub value: Template,
+    /// Whether the pipeline gives no value and this is the project's default.
+    pub from_project_default: bool,
+}
+
+/// Text with references in it that are known only when the step runs. No two neighbours are both text.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Template {
+    /// The pieces in order; empty for the empty text.
+    pub parts: Vec<Part>,
+}
+
+impl Template {
+    /// Returns the text when there is no reference in it.
+    pub fn as_text(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns the references in order.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Reference(reference) => Some(reference),
+            Part::Text(_) => None,
+        })
+    }
+}
+
+/// A piece of a template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Literal text; the pipeline's parameters are already in it.
+    Text(String),
+    /// Something to look up.
+    Reference(Reference),
+}
+
+/// Something a step can use that is known only when it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// The current item of a dimension of this step: `${{ item.<variable> }}`.
+    Item {
+        /// The dimension's variable.
+        variable: String,
+    },
+    /// An output of a step for the current items: `${{ steps.<step>.outputs.<output> }}`. All dimensions of that step
+    /// are dimensions of this one.
+    Output {
+        /// The step.
+        step: StepId,
+        /// The name of the output.
+        output: String,
+    },
+    /// The outputs of a step for all items of one of its dimensions: `${{ gather(steps.<step>.outputs.<output>,
+    /// over='<variable>') }}`. All its other dimensions are dimensions of this step.
+    Gather {
+        /// The step.
+        step: StepId,
+        /// The name of the output.
+        output: String,
+        /// The variable of the dimension of `step` that is gathered.
+        over: String,
+    },
+}
+
+/// What an attempt needs of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Resources {
+    /// Processor cores, at least 1.
+    pub cpu: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Default for Resources {
+    /// One core and 1 GiB.
+    fn default() -> Self {
+        Resources { cpu: 1, memory_bytes: 1 << 30 }
+    }
+}
+
+/// What a failed item means for the other items of its step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnItemError {
+    /// The step fails; items that have not started are skipped.
+    #[default]
+    Fail,
+    /// The other items run on; the failures are reported together at the end.
+    Collect,
+}

@@ -1,0 +1,89 @@
+//! The text of a file and places in it.
+
+use std::path::{Path, PathBuf};
+
+/// A stretch of a file, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub(crate) struct SourceFile {
+    /// How the file is named to the user.
+    name: PathBuf,
+    text: String,
+    line_starts: Vec<usize>,
+}
+
+impl SourceFile {
+    pub(crate) fn new(name: PathBuf, text: String) -> SourceFile {
+        let text = match text.strip_prefix('\u{feff}') {
+            Some(rest) => rest.to_owned(),
+            None => text,
+        };
+        let after_newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let line_starts = std::iter::once(0).chain(after_newlines).collect();
+        SourceFile { name, text, line_starts }
+    }
+
+    pub(crate) fn name(&self) -> &Path {
+        &self.name
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns line and column of a byte, both from 1, the column in characters.
+    pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
+        let line = self.line_starts.partition_point(|start| *start <= offset).max(1);
+        let before = self.text.get(self.line_starts[line - 1]..offset).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
+
+    /// Returns the byte at a line and column, both from 1; the nearest one that exists.
+    pub(crate) fn offset_of(&self, line: usize, column: usize) -> usize {
+        let line = line.clamp(1, self.line_starts.len());
+        let text = self.line(line);
+        let within = text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+        self.line_starts[line - 1] + within
+    }
+
+    /// Returns a line, from 1, without its end.
+    pub(crate) fn line(&self, line: usize) -> &str {
+        let Some(start) = line.checked_sub(1).and_then(|index| self.line_starts.get(index)) else { return "" };
+        let end = self.line_starts.get(line).copied().unwrap_or(self.text.len());
+        self.text[*start..end].trim_end_matches(['\n', '\r'])
+    }
+
+    /// Returns the bytes from the start of the first line to the end of the last, both from 1 and clamped.
+    pub(crate) fn lines(&self, first: usize, last: usize) -> Span {
+        let first = first.clamp(1, self.line_starts.len());
+        let end = self.line_starts.get(last).copied().unwrap_or(self.text.len());
+        Span { start: self.line_starts[first - 1], end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn position_counts_characters_not_bytes() {
+        let source = SourceFile::new("a.yaml".into(), "é: 1\nß: ü x\n".into());
+        let offset = source.text().find('x').expect("x is there");
+        assert_eq!(source.position(offset), (2, 6));
+        assert_eq!(source.offset_of(2, 6), offset);
+    }
+
+    #[test]
+    fn places_outside_the_file_are_moved_inside() {
+        let source = SourceFile::new("a.yaml".into(), "ab\ncd".into());
+        assert_eq!(source.offset_of(9, 9), 5);
+        assert_eq!(source.position(5), (2, 3));
+        assert_eq!(source.line(7), "");
+    }
+}

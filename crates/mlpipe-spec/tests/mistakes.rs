@@ -1,0 +1,348 @@
+//! Every mistake is reported once, at its place, with help. In a case `«` marks the place of each mistake in turn.
+
+mod common;
+
+use common::{PIPELINE, Workplace};
+use mlpipe_spec::Diagnostics;
+
+/// Returns the text without its marks, and line and column of each.
+fn unmarked(text: &str) -> (String, Vec<(usize, usize)>) {
+    let mut places = Vec::new();
+    let (mut line, mut column) = (1, 1);
+    let mut plain = String::new();
+    for letter in text.chars() {
+        match letter {
+            '«' => {
+                places.push((line, column));
+                continue;
+            }
+            '\n' => (line, column) = (line + 1, 1),
+            _ => column += 1,
+        }
+        plain.push(letter);
+    }
+    (plain, places)
+}
+
+/// Checks that exactly the marked mistakes were found, each with a message and help that contain the given text.
+fn check(case: &str, diagnostics: &Diagnostics, file: &str, places: &[(usize, usize)], expected: &[&str]) {
+    let found: Vec<String> = diagnostics.items().iter().map(ToString::to_string).collect();
+    let found_places: Vec<(usize, usize)> = diagnostics.items().iter().map(|item| (item.line, item.column)).collect();
+    assert_eq!(found_places, places, "{case}\n{}", diagnostics.render(false, 120));
+    assert_eq!(found.len(), expected.len(), "{case}\n{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(file), "{case}\n{found}\ndoes not name {file}");
+        for part in expected.split(" | ") {
+            assert!(found.contains(part), "{case}\n{found}\ndoes not contain\n{part}");
+        }
+    }
+    let rendered = diagnostics.render(false, 200);
+    for (line, column) in places {
+        assert!(rendered.contains(&format!("{file}:{line}:{column}]")), "{case}\n{rendered}");
+    }
+}
+
+/// Replacements in the pipeline, made one after the other, and the mistakes they make.
+type Case<'t> = (&'t [(&'t str, &'t str)], &'t [&'t str]);
+
+fn rewrites(cases: &[Case]) {
+    let workplace = Workplace::new();
+    for (replacements, expected) in cases {
+        let text = replacements.iter().fold(PIPELINE.to_owned(), |text, (from, to)| {
+            assert_eq!(text.matches(from).count(), 1, "`{from}` must be in the pipeline once");
+            text.replace(from, to)
+        });
+        let (text, places) = unmarked(&text);
+        let case = format!("{replacements:?}");
+        match workplace.load(&text, &[]) {
+            Ok(_) => panic!("no mistake was found: {case}"),
+            Err(diagnostics) => check(&case, &diagnostics, "pipelines/schmorl.yaml", &places, expected),
+        }
+    }
+}
+
+fn changes(cases: &[(&str, &str, &[&str])]) {
+    for (from, to, expected) in cases {
+        rewrites(&[(&[(*from, *to)], expected)]);
+    }
+}
+
+#[test]
+fn names_that_do_not_exist_are_reported_with_the_nearest_that_does() {
+    changes(&[
+        ("defaults:", "«default:", &["a pipeline has no key `default` | did you mean `defaults`?"]),
+        ("needs: [report]", "«need: [report]", &["a step has no key `need` | did you mean `needs`?"]),
+        ("needs: [report]", "needs: [«reports]", &["there is no step `reports` | did you mean `report`?"]),
+        ("{ params.detector }", "{ params.«detektor }", &["no parameter `detektor` | did you mean `detector`?"]),
+        ("steps.vertebrae.outputs.boxes", "steps.vertebrae.outputs.«box", &["has no output `box` | mean `boxes`?"]),
+        ("steps.vertebrae.outputs.boxes", "steps.«vertebra.outputs.boxes", &["no step `vertebra` | mean `vertebrae`?"]),
+        ("spacing_mm: 1}", "«spacing: 1}", &["entry point `main` has no parameter `spacing` | mean `spacing_mm`?"]),
+        ("{ item.vertebra }", "{ item.«vertebrae }", &["not a variable of this step | did you mean `vertebra`?"]),
+        ("entry_point: summary", "entry_point: «sumary", &["has no entry point `sumary` | did you mean `summary`?"]),
+        ("dicom-series,", "«dicom-serie,", &["is not a kind of collection | did you mean `dicom-series`?"]),
+        ("{study: inputs.studies}", "{study: inputs.«study}", &["there is no input `study` | did you mean `studies`?"]),
+        ("{study: inputs.studies}", "{study: «studies}", &["no step `studies` | did you mean `inputs.studies`?"]),
+        ("over='vertebra'", "over=«'vertebre'", &["step `schmorl` has no variable `vertebre` | mean `vertebra`?"]),
+        ("reports: steps.report.outputs.report", "reports: steps.report.outputs.«rport", &["no output `rport`"]),
+        ("retries: 1", "«retrys: 1", &["has no key `retrys` | did you mean `retries`?"]),
+        ("on_item_error: collect", "on_item_error: «colect", &["not `colect` | did you mean `collect`?"]),
+        ("{type: float,", "{type: «flaot,", &["not `flaot` | did you mean `float`?"]),
+    ]);
+}
+
+#[test]
+fn values_of_the_wrong_type_or_out_of_bounds_are_reported() {
+    changes(&[
+        ("name: schmorl\n", "name: «[schmorl]\n", &["`name` must be a single value, not a list"]),
+        ("name: schmorl\n", "name: «a/b\n", &["`a/b` cannot be the name of a pipeline"]),
+        ("default: 0.5,", "default: «half,", &["default of `threshold`: `half` is not a number"]),
+        ("default: 0.5,", "default: «1.5,", &["1.5 is above the maximum 1"]),
+        ("default: 0.5,", "default: «.nan,", &["`.nan` is not a number"]),
+        ("default: 5}", "default: «5.0}", &["`5.0` is not a whole number"]),
+        (
+            "default: sagittal",
+            "default: «saggital",
+            &["not one of the choices | choices: `sagittal`, `coronal`, `axial`"],
+        ),
+        ("spacing_mm: 1}", "spacing_mm: «wide}", &["parameter `spacing_mm`: `wide` is not a number"]),
+        ("spacing_mm: 1}", "spacing_mm: «0.01}", &["0.01 is below the minimum 0.1"]),
+        ("spacing_mm: 1}", "spacing_mm: «[1, 2]}", &["`spacing_mm` must be a single value, not a list"]),
+        ("spacing_mm: 1}", "spacing_mm: «~}", &["`spacing_mm` has no value"]),
+        (
+            "spacing_mm: 1}",
+            "spacing_mm: «\"${{ item.study }}\"}",
+            &["parameter `spacing_mm` is of type float, and items and outputs are paths"],
+        ),
+        (
+            "threshold: \"${{ params.threshold }}\"",
+            "threshold: «\"${{ params.instances }}\"",
+            &["5 is above the maximum 1 | the value comes from params.instances"],
+        ),
+        ("retries: 1", "retries: «-1", &["`retries` must be a whole number from 0 to 100, not `-1`"]),
+        ("timeout: 10m", "timeout: «600", &["`600` is not a duration | add a unit: 600s"]),
+        ("timeout: 10m", "timeout: «10 minutes", &["durations are like 90s, 10m, 1h30m"]),
+        ("memory: 1GiB", "memory: «1Gi", &["`1Gi` is not an amount of memory"]),
+        ("cpu: 1", "cpu: «0", &["`cpu` must be a whole number from 1"]),
+        ("cache: false", "cache: «no", &["`cache` must be true or false, not `no`"]),
+        ("batch: 32", "batch: «0", &["`batch` must be a whole number from 1"]),
+        ("from: \"${{ params.studies }}\"", "from: «\"\"", &["`from` is empty"]),
+        ("Rows: 512", "Rows: «1e999", &["does not fit in a 64-bit number"]),
+    ]);
+}
+
+#[test]
+fn what_is_missing_or_given_twice_is_reported() {
+    changes(&[
+        ("# yaml-language-server: $schema=../schemas/pipeline.schema.json\nname: schmorl\n", "«", &["has no `name`"]),
+        ("    cache: false\n", "    cache: false\n    «cache: true\n", &["`cache` is given twice; first on line 39"]),
+        ("outputs: {", "«name: again\noutputs: {", &["`name` is given twice; first on line 2"]),
+        ("{type: int, default: 5}", "«5", &["`5` is not a type | {type: ..., default: 5}"]),
+    ]);
+    rewrites(&[
+        (&[("  report:\n    project: ../projects/report\n", "  «report:\n")], &["step `report` has no `project`"]),
+        (
+            &[("parameters: {series: \"${{ item.study }}\", ", "«parameters: {")],
+            &["step `slices`: parameter `series` has no value | it is of type path"],
+        ),
+        (&[("for_each: {study: inputs.studies}", "«for_each: {}")], &["`for_each` has no variable"]),
+        (&[("  instances: {type: int, default: 5}", "  «instances: {type: int}")], &["no value | -P instances=..."]),
+        (&[("  instances: {type: int, ", "  «instances: {")], &["parameter `instances` has no `type`"]),
+        (&[("  studies: {collection: dicom-series, ", "  «studies: {")], &["input `studies` has no `collection`"]),
+    ]);
+}
+
+#[test]
+fn loops_and_references_that_do_not_fit_together_are_reported() {
+    changes(&[
+        (
+            "{study: slices, vertebra: vertebrae.outputs.vertebrae}",
+            "{vertebra: «vertebrae}",
+            &["step `vertebrae` has no variable `vertebra` | its collection is `vertebrae.outputs.vertebrae`"],
+        ),
+        (
+            "{study: slices, vertebra: vertebrae.outputs.vertebrae}",
+            "{vertebra: vertebrae.outputs.«vertebrae, study: slices}",
+            &["`vertebra` needs `study` bound before it | put `study: vertebrae` before `vertebra`"],
+        ),
+        (
+            "vertebra: vertebrae.outputs.vertebrae}",
+            "vertebra: vertebrae.outputs.«boxes}",
+            &["output `boxes` of step `vertebrae` is not a collection | `type: collection`"],
+        ),
+        (
+            "gather(steps.schmorl.outputs.finding, over='vertebra')",
+            "steps.«schmorl.outputs.finding",
+            &["step `schmorl` runs once for each `vertebra`, this step does not | \
+               gather(steps.schmorl.outputs.finding, over='vertebra')"],
+        ),
+        (
+            "gather(steps.report.outputs.report, over='study')",
+            "gather(steps.«schmorl.outputs.finding, over='vertebra')",
+            &["step `schmorl` runs once for each `study` too | add `study: schmorl` to for_each"],
+        ),
+        (
+            "gather(steps.schmorl.outputs.finding, over='vertebra')",
+            "gather(steps.vertebrae.outputs.boxes, over=«'study')",
+            &["this step runs once for each `study`: nothing is to be gathered"],
+        ),
+        (
+            "{study: inputs.studies}",
+            "{study: inputs.studies, «again: inputs.studies}",
+            &["`again` and `study` range over the same items | not supported yet"],
+        ),
+        (
+            "    needs: [report]\n",
+            "    batch: ««2\n",
+            &["`batch` is for steps with `for_each`", "`batch` needs a `batch_command`, and entry point `summary`"],
+        ),
+        ("{ item.study }", "{ inputs.«studies }", &["an input is used by iterating over it"]),
+        ("{ params.studies }", "{ item.«study }", &["only `params` can be used in `from`"]),
+        ("needs: [report]", "needs: [«summary]", &["steps wait for each other: summary -> summary"]),
+    ]);
+    rewrites(&[(
+        &[("    batch: 32\n", "    needs: [report]\n"), ("gather(steps.schmorl", "gather(steps.«schmorl")],
+        &["steps wait for each other: report -> schmorl -> report | `schmorl` uses `report` on line 32"],
+    )]);
+}
+
+#[test]
+fn what_is_not_supported_yet_is_refused_and_never_ignored() {
+    changes(&[
+        ("    cache: false\n", "    «matrix: {a: [1]}\n", &["`matrix` is not supported yet"]),
+        ("    cache: false\n", "    «if: always\n    «always: true\n", &["`if` is not", "`always` is not"]),
+        ("    cache: false\n", "    «secrets: [token]\n", &["`secrets` is not supported yet"]),
+        ("    cache: false\n", "    «pipeline: other.yaml\n", &["`pipeline` is not supported yet"]),
+        ("retries: 1", "retries: «{max: 3}", &["max, on and backoff are not supported yet"]),
+        ("cpu: 1,", "«gpu: 1,", &["`gpu` is not supported yet"]),
+        ("{ params.threshold }", "{ params.threshold «>= 1 }", &["the operator `>=` is not supported yet"]),
+        ("{ params.threshold }", "{ «len(inputs.studies) }", &["`len()` is not supported yet"]),
+        ("{ params.threshold }", "{ «max(inputs.studies) }", &["`max()` is not a function"]),
+        ("{ item.vertebra }", "{ «item.vertebra.key }", &["attributes of an item are not supported yet"]),
+        ("{ params.threshold }", "{ «secrets.token }", &["`secrets` is not supported yet"]),
+        ("default: ../testdata/studies", "default: «s3://bucket/studies", &["`s3:` URIs are not supported yet"]),
+        (
+            "default: ../projects/vertebrae/model",
+            "default: «models:/detector@champion",
+            &["`models:` URIs are not supported yet"],
+        ),
+        ("\"${{ params.detector }}\"", "«runs:/1/model", &["`runs:` URIs are not supported yet"]),
+    ]);
+}
+
+#[test]
+fn malformed_expressions_are_reported_where_they_break() {
+    changes(&[
+        ("${{ params.threshold }}", "«${{ params.threshold", &["`${{` without `}}`"]),
+        ("${{ params.threshold }}", "${{ «param.threshold }}", &["is not a reference | did you mean `params`?"]),
+        ("${{ params.threshold }}", "${{ params. «}}", &["expected a name after `.`"]),
+        ("${{ params.threshold }}", "${{ « }}", &["expected a reference"]),
+        ("${{ params.threshold }}", "${{ params.threshold «x }}", &["the expression should have ended here"]),
+        ("${{ item.vertebra }}", "${{ «steps.vertebrae.boxes }}", &["write steps.vertebrae.outputs.boxes"]),
+        ("over='vertebra')", "«by='vertebra')", &["gather() has no argument `by`"]),
+        ("over='vertebra')", "over=«vertebra)", &["must be in quotes"]),
+        (", over='vertebra')", "«)", &["expected `,` | write gather("]),
+        ("reports: steps.report.outputs.report", "reports: «inputs.studies", &["is not an output of a step"]),
+    ]);
+}
+
+#[test]
+fn an_unquoted_expression_in_a_flow_mapping_is_explained() {
+    changes(&[("series: \"${{ item.study }}\"", "series: «${{ item.study }}", &["not valid YAML | must be quoted"])]);
+}
+
+#[test]
+fn all_mistakes_of_a_pipeline_are_reported_together() {
+    let workplace = Workplace::new();
+    let text = PIPELINE
+        .replace("default: 0.5,", "default: «2,")
+        .replace("dicom-series,", "«dicom,")
+        .replace("steps.vertebrae.outputs.boxes", "steps.vertebrae.outputs.«box")
+        .replace("cache: false", "«cahe: false")
+        .replace("outputs: {reports", "«output: {reports");
+    let (text, places) = unmarked(&text);
+    let diagnostics = workplace.load(&text, &[]).expect_err("five mistakes");
+    let expected = ["above the maximum", "kind of collection", "no output `box`", "mean `cache`?", "mean `outputs`?"];
+    check("all", &diagnostics, "pipelines/schmorl.yaml", &places, &expected);
+}
+
+#[test]
+fn mistakes_in_overrides_are_reported_at_the_declaration() {
+    let workplace = Workplace::new();
+    let (text, places) =
+        unmarked(&PIPELINE.replace("  threshold:", "  «threshold:").replace("params:\n", "«params:\n"));
+    let overrides = [("threshold", "2"), ("treshold", "1")];
+    let diagnostics = workplace.load(&text, &overrides).expect_err("two mistakes");
+    let expected = ["-P treshold: | did you mean `threshold`?", "-P threshold=2: 2 is above the maximum 1"];
+    check("overrides", &diagnostics, "pipelines/schmorl.yaml", &places, &expected);
+    let twice = workplace.load(PIPELINE, &[("threshold", "1"), ("threshold", "0")]).expect_err("given twice");
+    assert!(twice.to_string().contains("-P threshold is given twice"), "{twice}");
+}
+
+#[test]
+fn mistakes_in_an_mlproject_are_reported_in_that_file() {
+    let project = "name: schmorl
+entry_points:
+  main:
+    parameters:
+      volume: path
+      vertebra: path
+    command: nodes {volume} {vertebra}
+    batch_command: nodes {batch}
+    outputs:
+      finding: {path: finding.json, type: json}
+";
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("name: schmorl", "«nam: schmorl", &["an MLproject has no key `nam` | did you mean `name`?"]),
+        ("name: schmorl", "«docker_env: {image: x}", &["`docker_env` is not supported yet"]),
+        ("name: schmorl", "conda_env: «conda.yaml", &["there is no file `conda.yaml` in the project"]),
+        ("{vertebra}", "«{vertebrae}", &["uses `{vertebrae}`, which is not a parameter | did you mean `vertebra`?"]),
+        ("command: nodes {volume}", "command: nodes «{volume", &["the command uses `{volume {vertebra}`"]),
+        ("{batch}", "«{volume}", &["only `{batch}` can be used"]),
+        ("nodes {batch}", "«nodes", &["does not use `{batch}`"]),
+        ("volume: path", "volume: «pth", &["`pth` is not a type | did you mean `path`?"]),
+        ("volume: path", "«volume: {type: choice}", &["parameter `volume` has no `choices`"]),
+        ("volume: path", "volume: {type: path, «min: 1}", &["`min` is for types int and float, not path"]),
+        ("type: json", "type: «jsn", &["not `jsn` | did you mean `json`?"]),
+        ("path: finding.json", "path: «../finding.json", &["must lie in the output directory"]),
+        ("path: finding.json", "path: «/finding.json", &["must lie in the output directory"]),
+        ("finding: {path: finding.json, type: json}", "«finding: {type: json}", &["output `finding` has no `path`"]),
+        ("finding: {path: finding.json, type: json}", "finding: «finding.json", &["must be a mapping"]),
+        ("command: nodes {volume} {vertebra}", "command: «nodes \"{volume} {vertebra}", &["quoted text has no end"]),
+        (
+            "command: nodes {volume} {vertebra}",
+            "command: «bash -c \"nodes {volume} {vertebra}\"",
+            &["cannot be quoted in a script for another shell"],
+        ),
+    ];
+    let workplace = Workplace::new();
+    for (from, to, expected) in cases {
+        let (text, places) = unmarked(&project.replace(from, to));
+        workplace.write("projects/schmorl/MLproject", &text);
+        let diagnostics = workplace.load(PIPELINE, &[]).expect_err(to);
+        check(to, &diagnostics, "projects/schmorl/MLproject", &places, expected);
+    }
+}
+
+#[test]
+fn a_directory_without_mlproject_is_reported_at_each_step_that_names_it() {
+    let workplace = Workplace::new();
+    workplace.write("projects/empty/readme", "");
+    let text = PIPELINE
+        .replace("project: ../projects/vertebrae\n", "project: «../projects/empty\n")
+        .replace("project: ../projects/schmorl\n", "project: «../projects/nowhere\n");
+    let (text, places) = unmarked(&text);
+    let diagnostics = workplace.load(&text, &[]).expect_err("two mistakes");
+    let expected = ["has no MLproject file", "there is no directory"];
+    check("projects", &diagnostics, "pipelines/schmorl.yaml", &places, &expected);
+}
+
+#[test]
+fn nothing_but_mistakes_is_found_in_files_that_are_no_pipeline() {
+    let workplace = Workplace::new();
+    for text in
+        ["", "[]", "x", "name: a", "a: [", "steps:\n  - a\n", "name: x\nsteps: {a: }", "\u{feff}name: é\n", "&a [*a]"]
+    {
+        let diagnostics = workplace.load(text, &[]).expect_err(text);
+        assert!(!diagnostics.render(true, 80).is_empty(), "{text}");
+    }
+}
