@@ -136,8 +136,10 @@ pub struct Scheduler {
     /// Failed and skipped tasks whose downstream does not know yet.
     lost: Vec<TaskIndex>,
     ready: BTreeSet<(Reverse<usize>, TaskIndex)>,
-    running: HashMap<TaskIndex, Share>,
-    launched_together: HashMap<TaskIndex, TaskIndex>,
+    /// What each process occupies, by the number of its launch.
+    running: HashMap<usize, Share>,
+    launched_in: HashMap<TaskIndex, usize>,
+    launches: usize,
     free: Capacity,
     capacity: Capacity,
     stopping: bool,
@@ -191,7 +193,8 @@ impl Scheduler {
             lost: Vec::new(),
             ready: BTreeSet::new(),
             running: HashMap::new(),
-            launched_together: HashMap::new(),
+            launched_in: HashMap::new(),
+            launches: 0,
             free: capacity,
             capacity,
             stopping: false,
@@ -537,9 +540,10 @@ impl Scheduler {
             let share = self.need(self.task(first).step);
             self.free.cpu -= share.cpu;
             self.free.memory_bytes -= share.memory_bytes;
-            self.running.insert(first, Share { tasks_left: batch.len(), ..share });
+            self.launches += 1;
+            self.running.insert(self.launches, Share { tasks_left: batch.len(), ..share });
             for index in &batch {
-                self.launched_together.insert(*index, first);
+                self.launched_in.insert(*index, self.launches);
                 self.tasks[index.0].state = TaskState::Running;
                 self.tasks[index.0].attempts += 1;
             }
@@ -578,11 +582,11 @@ impl Scheduler {
     }
 
     fn release(&mut self, index: TaskIndex) {
-        let first = self.launched_together.remove(&index).expect("only a running task can end");
-        let share = self.running.get_mut(&first).expect("its process is under way");
+        let launch = self.launched_in.remove(&index).expect("only a running task can end");
+        let share = self.running.get_mut(&launch).expect("its process is under way");
         share.tasks_left -= 1;
         if share.tasks_left == 0 {
-            let share = self.running.remove(&first).expect("it was just there");
+            let share = self.running.remove(&launch).expect("it was just there");
             self.free.cpu += share.cpu;
             self.free.memory_bytes += share.memory_bytes;
         }

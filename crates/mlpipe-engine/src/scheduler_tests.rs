@@ -171,6 +171,22 @@ fn batch_takes_ready_items_of_one_step_and_retries_run_alone() {
 }
 
 #[test]
+fn retry_of_a_batch_member_may_start_while_the_batch_is_still_ending() {
+    let mut shapes = vec![shape(vec![DimensionShape::Input(0)], vec![])];
+    (shapes[0].batch, shapes[0].retries) = (2, 1);
+    let mut scheduler = Player::new(shapes, &["a", "b"], 2).scheduler;
+    assert_eq!(all_must_run(&mut scheduler), [Command::Launch(vec![TaskIndex(0), TaskIndex(1)])]);
+    let retry = scheduler.on_event(&Event::Failed { task: TaskIndex(0) });
+    assert_eq!(retry, [Command::Launch(vec![TaskIndex(0)])]);
+    let retry = scheduler.on_event(&Event::Failed { task: TaskIndex(1) });
+    assert_eq!(retry, [Command::Launch(vec![TaskIndex(1)])]);
+    for task in [TaskIndex(0), TaskIndex(1)] {
+        scheduler.on_event(&Event::Succeeded { task, collections: BTreeMap::new() });
+    }
+    assert!(scheduler.is_finished());
+}
+
+#[test]
 fn no_more_tasks_run_at_a_time_than_cores_allow() {
     let mut shapes = vec![shape(vec![DimensionShape::Input(0)], vec![])];
     shapes[0].cpu = 2;

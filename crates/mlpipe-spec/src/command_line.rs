@@ -44,24 +44,41 @@ enum Quotes {
     Double,
 }
 
+/// What a place in a shell command is inside of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Quotes(Quotes),
+    /// `$(...)` or `(...)`, in which quotes start afresh.
+    Command,
+    /// `${...}`
+    Braces,
+}
+
 /// As much of the grammar of `sh` as decides whether a quoted value is safe at a place.
 #[derive(Debug, Default)]
 struct Shell {
-    quotes: Quotes,
+    /// Outermost first.
+    open: Vec<Open>,
     escaped: bool,
     in_comment: bool,
     in_backticks: bool,
-    /// `$(`, `${` or a backtick was read since the double quotes opened: quotes nest in there.
-    expands_in_quotes: bool,
     after_here_document: bool,
     after_dollar_quote: bool,
     previous: Option<char>,
 }
 
 impl Shell {
+    fn quotes(&self) -> Quotes {
+        match self.open.last() {
+            Some(Open::Quotes(quotes)) => *quotes,
+            _ => Quotes::None,
+        }
+    }
+
     fn read(&mut self, letter: char) {
         let previous = self.previous.replace(letter);
         let starts_word = previous.is_none_or(|c| c.is_whitespace() || ";&|()".contains(c));
+        let after_dollar = previous == Some('$');
         if self.in_comment {
             self.in_comment = letter != '\n';
             return;
@@ -69,23 +86,27 @@ impl Shell {
         if std::mem::take(&mut self.escaped) {
             return;
         }
-        match (self.quotes, letter) {
-            (Quotes::None | Quotes::Double, '\\') => self.escaped = true,
+        match (self.quotes(), letter) {
+            (Quotes::Single, '\'') | (Quotes::Double, '"') => _ = self.open.pop(),
+            (Quotes::Single, _) => {}
+            (_, '\\') => self.escaped = true,
+            (_, '`') => self.in_backticks = !self.in_backticks,
+            (_, '(') if after_dollar => self.open.push(Open::Command),
+            (_, '{') if after_dollar => self.open.push(Open::Braces),
+            (Quotes::Double, _) => {}
+            (Quotes::None, '"') => self.open.push(Open::Quotes(Quotes::Double)),
+            // In "${name:-'}" the quote is a letter.
+            (Quotes::None, '\'') if self.open.ends_with(&[Open::Quotes(Quotes::Double), Open::Braces]) => {}
             (Quotes::None, '\'') => {
-                self.after_dollar_quote |= previous == Some('$');
-                self.quotes = Quotes::Single;
+                self.after_dollar_quote |= after_dollar;
+                self.open.push(Open::Quotes(Quotes::Single));
             }
-            (Quotes::None, '"') => {
-                self.expands_in_quotes = false;
-                self.quotes = Quotes::Double;
-            }
-            (Quotes::Single, '\'') | (Quotes::Double, '"') => self.quotes = Quotes::None,
-            (Quotes::None, '#') if starts_word => self.in_comment = true,
-            (Quotes::None, '`') => self.in_backticks = !self.in_backticks,
+            (Quotes::None, '(') => self.open.push(Open::Command),
+            (Quotes::None, ')') if self.open.last() == Some(&Open::Command) => _ = self.open.pop(),
+            (Quotes::None, '}') if self.open.last() == Some(&Open::Braces) => _ = self.open.pop(),
+            (Quotes::None, '#') => self.in_comment = starts_word,
             (Quotes::None, '<') => self.after_here_document |= previous == Some('<'),
-            (Quotes::Double, '`') => self.expands_in_quotes = true,
-            (Quotes::Double, '(' | '{') => self.expands_in_quotes |= previous == Some('$'),
-            _ => {}
+            (Quotes::None, _) => {}
         }
     }
 
@@ -97,10 +118,7 @@ impl Shell {
             (self.in_backticks, "between backticks; use $(...)"),
             (self.after_here_document, "after `<<`"),
             (self.after_dollar_quote, "after `$'`"),
-            (
-                self.quotes == Quotes::Double && self.expands_in_quotes,
-                "after `$(`, `${` or a backtick in the same quotes",
-            ),
+            (self.open.contains(&Open::Braces), "in `${...}`"),
         ];
         places.into_iter().find(|(is_here, _)| *is_here).map(|(_, place)| place)
     }
@@ -118,12 +136,15 @@ pub(crate) fn placeholders(command: &str) -> Result<Vec<&str>, String> {
     let mut names = Vec::new();
     let mut shell = Shell::default();
     let script = runs_a_script(command);
+    // The `)` of a `case` pattern has no `(`, so where `$(...)` ends could not be told.
+    let unclear = command.contains("esac") && command.contains("$(");
     for token in tokens(command)? {
         match token {
             Token::Letter(letter) => shell.read(letter),
             Token::Value(name) => {
-                let in_script = (script && shell.quotes != Quotes::None).then_some("in a script for another shell");
-                if let Some(place) = shell.unsafe_here().or(in_script) {
+                let in_script = (script && shell.quotes() != Quotes::None).then_some("in a script for another shell");
+                let in_case = unclear.then_some("in a command with both `case` and `$(`");
+                if let Some(place) = shell.unsafe_here().or(in_script).or(in_case) {
                     return Err(format!("the value of `{{{name}}}` cannot be quoted {place}"));
                 }
                 shell.previous = Some('_');
@@ -131,7 +152,11 @@ pub(crate) fn placeholders(command: &str) -> Result<Vec<&str>, String> {
             }
         }
     }
-    if shell.quotes != Quotes::None { Err("a quoted text has no end".to_owned()) } else { Ok(names) }
+    if shell.open.iter().any(|open| matches!(open, Open::Quotes(_))) {
+        Err("a quoted text has no end".to_owned())
+    } else {
+        Ok(names)
+    }
 }
 
 /// Returns whether the command hands a quoted script to a shell of its own, as `bash -c "..."` does.
@@ -180,8 +205,7 @@ fn split<'v>(tokens: &[Token<'_>], value: impl Fn(&str) -> &'v str) -> Option<Ve
     let mut words: Vec<String> = Vec::new();
     let mut word: Option<String> = None;
     let mut quotes = Quotes::None;
-    let mut tokens = tokens.iter();
-    while let Some(token) = tokens.next() {
+    for token in tokens {
         let letter = match token {
             Token::Value(name) => {
                 word.get_or_insert_default().push_str(value(name));
@@ -216,7 +240,7 @@ fn shell_line<'v>(tokens: &[Token<'_>], value: impl Fn(&str) -> &'v str) -> Stri
     for token in tokens {
         match token {
             Token::Value(name) => {
-                let around = match shell.quotes {
+                let around = match shell.quotes() {
                     Quotes::None => "",
                     Quotes::Single => "'",
                     Quotes::Double => "\"",
@@ -308,7 +332,10 @@ mod tests {
             "printf %s '''{x}' | cat",
             "V=1 printf %s {x}",
             "printf %s \"\\\"{x}\" | tail -c +2",
-            "printf %s \"$(printf %s {x}; echo .)\" | sed '$s/.$//'",
+            "V=$(printf '%s.' {x}); printf %s \"${{V%.}}\"",
+            "V=\"$(printf '%s.' \"{x}\")\"; printf %s \"${{V%.}}\"",
+            "(printf %s {x})",
+            "echo \"${{V:-'}}\" > /dev/null; printf %s {x}",
             "# don't\nprintf %s {x}",
         ];
         let values =
@@ -326,8 +353,9 @@ mod tests {
     #[test]
     fn places_where_quotes_do_not_protect_are_refused() {
         let commands = [
-            "echo \"$(cat \"{x}\")\"",
             "echo \"${{y:-{x}}}\"",
+            "echo \"`cat {x}`\"",
+            "echo $(case a in a) echo b;; esac) {x}",
             "echo `cat {x}`",
             "a # {x}",
             "cat <<END\n{x}\nEND",

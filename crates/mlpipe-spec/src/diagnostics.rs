@@ -112,9 +112,8 @@ impl miette::Diagnostic for Shown<'_> {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let Span { start, end } = self.0.span;
         // A caret of one column when the place has no length; never longer than the line it starts on.
-        let line_end =
-            self.0.source.text()[start..].find(['\n', '\r']).map_or(self.0.source.text().len(), |at| start + at);
-        let length = end.clamp(start, line_end.max(start)) - start;
+        let rest = self.0.source.text().get(start..).unwrap_or_default();
+        let length = rest.find(['\n', '\r']).unwrap_or(rest.len()).min(end.saturating_sub(start));
         Some(Box::new(std::iter::once(LabeledSpan::new_primary_with_span(None, (start, length)))))
     }
 }
@@ -131,7 +130,7 @@ impl miette::SourceCode for SourceFile {
         let (last_line, _) = self.position(span.offset() + span.len());
         let first = line.saturating_sub(lines_before).max(1);
         let window = self.lines(first, last_line + lines_after);
-        let data = &self.text().as_bytes()[window.start..window.end];
+        let data = &self.harmless_text().as_bytes()[window.start..window.end];
         let place = SourceSpan::from((window.start, window.end - window.start));
         let start_column = if lines_before == 0 { column - 1 } else { 0 };
         let name = self.name().display().to_string();
@@ -156,7 +155,7 @@ impl Collector {
             column,
             message: printable(message.as_ref()),
             help: None,
-            excerpt: source.line(line).to_owned(),
+            excerpt: printable(source.line(line)),
             span,
             source: Arc::clone(source),
         });

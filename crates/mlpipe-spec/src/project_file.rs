@@ -223,7 +223,13 @@ impl ProjectReader<'_> {
             self.reader.report(node.span, "the command is empty");
             return None;
         }
-        placeholders(&scalar.text).map_err(|message| self.reader.report(node.span, message).help_if(None::<&str>)).ok()
+        match placeholders(&scalar.text) {
+            Ok(names) => Some(names),
+            Err(message) => {
+                self.reader.report(node.span, message);
+                None
+            }
+        }
     }
 
     fn outputs(&mut self, node: &Node) -> IndexMap<String, OutputDeclaration> {

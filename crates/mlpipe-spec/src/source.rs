@@ -15,6 +15,8 @@ pub(crate) struct SourceFile {
     /// How the file is named to the user.
     name: PathBuf,
     text: String,
+    /// The text with `?` for the bytes of control characters, byte for byte; `None` when it has none.
+    harmless: Option<String>,
     line_starts: Vec<usize>,
 }
 
@@ -26,7 +28,12 @@ impl SourceFile {
         };
         let after_newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(after_newlines).collect();
-        SourceFile { name, text, line_starts }
+        let is_harmful = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+        let harmless = text.chars().any(is_harmful).then(|| {
+            let letters = text.chars().map(|c| if is_harmful(c) { "?".repeat(c.len_utf8()) } else { c.to_string() });
+            letters.collect()
+        });
+        SourceFile { name, text, harmless, line_starts }
     }
 
     pub(crate) fn name(&self) -> &Path {
@@ -35,6 +42,11 @@ impl SourceFile {
 
     pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Returns the text for a terminal, with everything at the same byte.
+    pub(crate) fn harmless_text(&self) -> &str {
+        self.harmless.as_deref().unwrap_or(&self.text)
     }
 
     /// Returns line and column of a byte, both from 1, the column in characters.
@@ -77,6 +89,12 @@ mod tests {
         let offset = source.text().find('x').expect("x is there");
         assert_eq!(source.position(offset), (2, 6));
         assert_eq!(source.offset_of(2, 6), offset);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        let source = SourceFile::new("a.yaml".into(), "a\u{1b}[2J\u{9b}b\tc\n".into());
+        assert_eq!(source.harmless_text(), "a?[2J??b\tc\n");
     }
 
     #[test]

@@ -196,6 +196,7 @@ fn loops_and_references_that_do_not_fit_together_are_reported() {
             &["`batch` is for steps with `for_each`", "`batch` needs a `batch_command`, and entry point `summary`"],
         ),
         ("{ item.study }", "{ inputs.«studies }", &["an input is used by iterating over it"]),
+        ("{study: slices, vertebra", "{study: inputs.«nowhere, vertebra", &["there is no input `nowhere`"]),
         ("{ params.studies }", "{ item.«study }", &["only `params` can be used in `from`"]),
         ("needs: [report]", "needs: [«summary]", &["steps wait for each other: summary -> summary"]),
     ]);
@@ -235,7 +236,7 @@ fn malformed_expressions_are_reported_where_they_break() {
         ("${{ params.threshold }}", "«${{ params.threshold", &["`${{` without `}}`"]),
         ("${{ params.threshold }}", "${{ «param.threshold }}", &["is not a reference | did you mean `params`?"]),
         ("${{ params.threshold }}", "${{ params. «}}", &["expected a name after `.`"]),
-        ("${{ params.threshold }}", "${{ « }}", &["expected a reference"]),
+        ("${{ params.threshold }}", "${{ «}}", &["expected a reference"]),
         ("${{ params.threshold }}", "${{ params.threshold «x }}", &["the expression should have ended here"]),
         ("${{ item.vertebra }}", "${{ «steps.vertebrae.boxes }}", &["write steps.vertebrae.outputs.boxes"]),
         ("over='vertebra')", "«by='vertebra')", &["gather() has no argument `by`"]),
@@ -344,5 +345,34 @@ fn nothing_but_mistakes_is_found_in_files_that_are_no_pipeline() {
     {
         let diagnostics = workplace.load(text, &[]).expect_err(text);
         assert!(!diagnostics.render(true, 80).is_empty(), "{text}");
+    }
+}
+
+/// Loads a damaged pipeline: whatever the damage, it is a pipeline or has mistakes that can be shown.
+fn survive(workplace: &Workplace, text: &str) {
+    if let Err(diagnostics) = workplace.load(text, &[]) {
+        let rendered = diagnostics.render(false, 80);
+        assert!(!diagnostics.items().is_empty() && !rendered.contains("fault of mlpipe"), "{text}\n{rendered}");
+    }
+}
+
+#[test]
+fn damaged_pipelines_have_mistakes_that_can_be_shown() {
+    let workplace = Workplace::new();
+    let lines: Vec<&str> = PIPELINE.lines().collect();
+    for left_out in 0..lines.len() {
+        let kept: Vec<&str> = (0..lines.len()).filter(|line| *line != left_out).map(|line| lines[line]).collect();
+        survive(&workplace, &kept.join("\n"));
+    }
+    for end in (0..PIPELINE.len()).step_by(23) {
+        survive(&workplace, &PIPELINE[..end]);
+    }
+    let words: Vec<&str> = PIPELINE.split_inclusive(|c: char| !c.is_alphanumeric()).collect();
+    for (index, word) in words.iter().enumerate().filter(|(_, word)| word.len() > 1) {
+        for instead in ["é", "[]"] {
+            let end = &word[word.len() - 1..];
+            let text = [&words[..index], &[instead, end], &words[index + 1..]].concat().concat();
+            survive(&workplace, &text);
+        }
     }
 }

@@ -46,7 +46,7 @@ impl Checker<'_> {
     }
 
     fn missing<T>(&mut self, key: &Key, what: &str, name: &str) -> Option<T> {
-        self.reader.report(key.span, format!("{what} has no `{name}`")).help_if(None::<&str>);
+        self.reader.report(key.span, format!("{what} has no `{name}`"));
         None
     }
 
@@ -65,7 +65,7 @@ impl Checker<'_> {
     fn location(&mut self, node: &Node) -> Option<String> {
         let text = self.text(node, "`from`")?;
         if text.is_empty() {
-            self.reader.report(node.span, "`from` is empty").help_if(None::<&str>);
+            self.reader.report(node.span, "`from` is empty");
             return None;
         }
         local_path(&text, &self.directory)

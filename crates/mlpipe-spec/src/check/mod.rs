@@ -122,12 +122,12 @@ impl Checker<'_> {
     /// Returns the steps that have a name, and remembers the names.
     fn step_entries<'n>(&mut self, fields: &Fields<'n>) -> Vec<(&'n Key, &'n Node)> {
         let Some((key, node)) = fields.entry("steps") else {
-            self.reader.report(Span::default(), "the pipeline has no `steps`").help_if(None::<&str>);
+            self.reader.report(Span::default(), "the pipeline has no `steps`");
             return Vec::new();
         };
         let Some(entries) = self.reader.entries(node, "`steps`") else { return Vec::new() };
         if entries.is_empty() {
-            self.reader.report(key.span, "`steps` is empty").help_if(None::<&str>);
+            self.reader.report(key.span, "`steps` is empty");
         }
         self.step_names = entries.iter().enumerate().map(|(index, (key, _))| (key.text.clone(), index)).collect();
         entries

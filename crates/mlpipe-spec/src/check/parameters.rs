@@ -34,7 +34,7 @@ impl<'a> Checker<'a> {
                 let known = declared.iter().map(|(key, _)| key.text.as_str());
                 self.reader.out.unknown(&self.reader.source, section, message, name, known);
             } else if overrides.insert(name.as_str(), value.as_str()).is_some() {
-                self.reader.report(section, format!("-P {name} is given twice")).help_if(None::<&str>);
+                self.reader.report(section, format!("-P {name} is given twice"));
             }
         }
         overrides

@@ -89,7 +89,7 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
         let mut bound: Vec<Dimension> = Vec::new();
         let mut all_known = true;
         for one in draft.loops.as_ref()? {
-            match self.dimension(one, &bound) {
+            match self.dimension(one, &bound, all_known) {
                 Some(dimension) => bound.push(dimension),
                 None => all_known = false,
             }
@@ -97,7 +97,8 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
         all_known.then_some(bound)
     }
 
-    fn dimension(&mut self, one: &Loop, bound: &[Dimension]) -> Option<Dimension> {
+    /// Returns the dimension of a variable that comes after those in `bound`, which are all when `all_known`.
+    fn dimension(&mut self, one: &Loop, bound: &[Dimension], all_known: bool) -> Option<Dimension> {
         let variable = one.variable.text.clone();
         let (source, origin, span) = match &one.source {
             LoopSource::Input(name) => (self.input_source(name)?, None, name.span),
@@ -120,7 +121,9 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
             self.report(one.variable.span, message, Some("pairs of items are not supported yet".to_owned()));
             return None;
         }
-        self.check_outer(one, span, origin, bound)?;
+        if all_known {
+            self.check_outer(one, span, origin, bound)?;
+        }
         Some(Dimension { variable, source, origin })
     }
 

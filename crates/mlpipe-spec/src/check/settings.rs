@@ -123,11 +123,9 @@ impl Checker<'_> {
             let name = key.text.as_str();
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             if name.is_empty() || !name.bytes().all(fits) || name.as_bytes()[0].is_ascii_digit() {
-                self.reader
-                    .report(key.span, format!("`{name}` cannot be the name of an environment variable"))
-                    .help_if(None::<&str>);
+                self.reader.report(key.span, format!("`{name}` cannot be the name of an environment variable"));
             } else if RESERVED_VARIABLES.contains(&name) {
-                self.reader.report(key.span, format!("`{name}` is set by mlpipe")).help_if(None::<&str>);
+                self.reader.report(key.span, format!("`{name}` is set by mlpipe"));
             } else if let Some(value) = self.text(node, "`env`") {
                 env.insert(name.to_owned(), value);
             }

@@ -137,7 +137,7 @@ impl Checker<'_> {
             Loaded::Good(project) => project,
             Loaded::Broken => return None,
             Loaded::Absent(why) => {
-                self.reader.report(node.span, why).help_if(None::<&str>);
+                self.reader.report(node.span, why);
                 return None;
             }
         };

@@ -42,7 +42,7 @@ impl Checker<'_> {
                 | Lookup::Output { step: name, .. }
                 | Lookup::Gather { step: name, .. },
             ) => {
-                self.reader.report(name.span, format!("only `params` can be used in {what}")).help_if(None::<&str>);
+                self.reader.report(name.span, format!("only `params` can be used in {what}"));
                 None
             }
         }

@@ -1,0 +1,63 @@
+//! One stored image plane: a classic instance, or one frame of an enhanced multi-frame instance, as read from headers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How the stored numbers of a file are laid out (DICOM PS3.3 C.7.6.3.1).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct PixelFormat {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) bits_allocated: u16,
+    pub(crate) bits_stored: u16,
+    pub(crate) high_bit: u16,
+    pub(crate) signed: bool,
+    pub(crate) frames: usize,
+}
+
+impl PixelFormat {
+    /// Returns the bytes of one frame of native pixel data.
+    pub(crate) fn frame_bytes(&self) -> u128 {
+        self.rows as u128 * self.columns as u128 * u128::from(self.bits_allocated / 8)
+    }
+
+    /// Returns the bytes of all frames of native pixel data.
+    pub(crate) fn stored_bytes(&self) -> u128 {
+        self.frame_bytes() * self.frames as u128
+    }
+}
+
+/// The file behind a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SourceFile {
+    pub(crate) path: PathBuf,
+    pub(crate) sop_instance_uid: String,
+    pub(crate) transfer_syntax: String,
+    pub(crate) pixel_format: PixelFormat,
+}
+
+/// One stored image plane and its place in the patient.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    pub(crate) file: Arc<SourceFile>,
+    pub(crate) number: usize,
+    pub(crate) slope: f64,
+    pub(crate) intercept: f64,
+}
+
+impl Frame {
+    /// Returns the file that holds the frame.
+    pub fn path(&self) -> &std::path::Path {
+        &self.file.path
+    }
+
+    /// Returns the SOPInstanceUID of the file.
+    pub fn sop_instance_uid(&self) -> &str {
+        &self.file.sop_instance_uid
+    }
+
+    /// Returns the frame's number in the file, from 0; always 0 for classic instances.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+}

@@ -1,0 +1,133 @@
+//! `mlpipe.volume/1` on disk: `volume.npy` (f32 `[slice, row, column]`, C order) and `volume.json` in one directory.
+//! Files appear whole or not at all; `volume.json` last, so that a directory with it is complete.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use ndarray::Array3;
+use ndarray_npy::{ReadNpyExt, WriteNpyExt};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, SourceSlice, Volume, VolumeGeometry};
+
+const FORMAT: &str = "mlpipe.volume/1";
+
+#[derive(Serialize, Deserialize)]
+struct Description {
+    format: String,
+    series_instance_uid: String,
+    study_instance_uid: String,
+    modality: String,
+    geometry: VolumeGeometry,
+    sources: Vec<Option<SourceSlice>>,
+}
+
+impl Volume {
+    /// Writes `volume.npy` (f32 `[slice, row, column]`) and `volume.json` into `directory`, which is made if needed.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<()> {
+        let write_error = |source| Error::Write { path: directory.to_path_buf(), source };
+        std::fs::create_dir_all(directory).map_err(write_error)?;
+        write_npy(&directory.join("volume.npy"), &self.voxels)?;
+        let description = Description {
+            format: FORMAT.to_owned(),
+            series_instance_uid: self.series_instance_uid.clone(),
+            study_instance_uid: self.study_instance_uid.clone(),
+            modality: self.modality.clone(),
+            geometry: self.geometry.clone(),
+            sources: self.sources.clone(),
+        };
+        write_json(&directory.join("volume.json"), &description)
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// When a file cannot be read or does not hold a volume.
+    pub fn load(directory: &Path) -> Result<Volume> {
+        let path = directory.join("volume.json");
+        let description: Description = read_json(&path, FORMAT)?;
+        let voxels = read_npy(&directory.join("volume.npy"))?;
+        check(&description, &voxels).map_err(|message| Error::Format { path, format: FORMAT, message })?;
+        Ok(Volume {
+            geometry: description.geometry,
+            voxels,
+            sources: description.sources,
+            series_instance_uid: description.series_instance_uid,
+            study_instance_uid: description.study_instance_uid,
+            modality: description.modality,
+        })
+    }
+}
+
+fn check(description: &Description, voxels: &Array3<f32>) -> Result<(), String> {
+    let geometry = &description.geometry;
+    if description.format != FORMAT {
+        return Err(format!("`format` is `{}`", description.format));
+    }
+    if geometry.shape[..] != *voxels.shape() {
+        return Err(format!("`shape` is {:?} but volume.npy has {:?}", geometry.shape, voxels.shape()));
+    }
+    if description.sources.len() != geometry.shape[0] {
+        return Err(format!("`sources` has {} entries for {} slices", description.sources.len(), geometry.shape[0]));
+    }
+    if geometry.shape.contains(&0) || geometry.spacing_mm.iter().any(|spacing| *spacing <= 0.0) {
+        return Err("shape and spacing must be positive".into());
+    }
+    Ok(())
+}
+
+/// Writes an array as `.npy`, whole or not at all.
+pub(crate) fn write_npy(path: &Path, voxels: &Array3<f32>) -> Result<()> {
+    write_whole(path, |writer| {
+        let written = voxels.as_standard_layout().write_npy(writer);
+        written.map_err(|error| std::io::Error::other(error.to_string()))
+    })
+}
+
+fn read_npy(path: &Path) -> Result<Array3<f32>> {
+    let file = std::fs::File::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    Array3::<f32>::read_npy(std::io::BufReader::new(file)).map_err(|error| Error::Format {
+        path: path.to_path_buf(),
+        format: FORMAT,
+        message: error.to_string(),
+    })
+}
+
+/// Writes a value as indented JSON, whole or not at all.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write_whole(path, |writer| {
+        serde_json::to_writer_pretty(&mut *writer, value)?;
+        writer.write_all(b"\n")
+    })
+}
+
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, format: &'static str) -> Result<T> {
+    let text = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    serde_json::from_slice(&text).map_err(|error| Error::Format {
+        path: path.to_path_buf(),
+        format,
+        message: error.to_string(),
+    })
+}
+
+type FileWriter = BufWriter<std::fs::File>;
+
+/// Writes beside the file and renames, so that no reader sees half of it.
+fn write_whole(path: &Path, write: impl FnOnce(&mut FileWriter) -> std::io::Result<()>) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary: PathBuf = path.with_file_name(name);
+    let written = std::fs::File::create(&temporary).map(BufWriter::new).and_then(|mut writer| {
+        write(&mut writer)?;
+        writer.flush()?;
+        std::fs::rename(&temporary, path)
+    });
+    written.map_err(|source| {
+        drop(std::fs::remove_file(&temporary));
+        Error::Write { path: path.to_path_buf(), source }
+    })
+}

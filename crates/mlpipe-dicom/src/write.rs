@@ -1,0 +1,132 @@
+//! The document of `mlpipe dicom volume`: volumes written as `.npy`, one refused volume not stopping the others.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::store::write_npy;
+use crate::{Error, RejectedFile, Result, Scan, VolumeEntry, VolumePlan, load_volume, scan};
+
+/// What `mlpipe dicom volume --json` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VolumesDocument {
+    /// The volumes written.
+    pub volumes: Vec<WrittenVolume>,
+    /// The volumes refused; when there is any, `mlpipe dicom volume` exits with 4.
+    pub refused: Vec<RefusedVolume>,
+    /// DICOM files that cannot be used.
+    pub rejected_files: Vec<RejectedFile>,
+}
+
+/// A volume and the file it was written to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WrittenVolume {
+    /// The file.
+    pub path: PathBuf,
+    /// The volume, as in the inspect document.
+    #[serde(flatten)]
+    pub volume: VolumeEntry,
+}
+
+/// A volume that was refused.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RefusedVolume {
+    /// SeriesInstanceUID.
+    pub series_instance_uid: String,
+    /// Which volume of the series.
+    pub volume: usize,
+    /// Stable code.
+    pub code: String,
+    /// What is wrong, with file and cure.
+    pub message: String,
+}
+
+/// Writes every usable volume under `paths` as f32 `.npy` `[slice, row, column]` into the folder `out`.
+///
+/// Voxels are in modality units in the stored orientation, slices ascending along the normal of
+/// ImageOrientationPatient. Files are named by SeriesInstanceUID and volume number.
+///
+/// # Errors
+/// When a path cannot be read or a file not written. A refused volume is not an error: it is in
+/// [`VolumesDocument::refused`], and the others are still written.
+pub fn write_volumes(paths: &[PathBuf], out: &Path) -> Result<VolumesDocument> {
+    let scan = scan(paths)?;
+    std::fs::create_dir_all(out).map_err(|source| Error::Write { path: out.to_path_buf(), source })?;
+    let mut document = empty_document(&scan);
+    for plan in scan.series.iter().flat_map(|series| &series.volumes) {
+        add(&mut document, plan, &out.join(file_name(plan)))?;
+    }
+    Ok(document)
+}
+
+/// Writes one volume of one series as f32 `.npy` to the file `out`.
+///
+/// # Errors
+/// When `out` does not end in `.npy`, there is no such series or volume, `volume` is none and the series has several,
+/// or a file cannot be read or written. A refused volume is not an error: it is in [`VolumesDocument::refused`].
+pub fn write_volume(paths: &[PathBuf], series: &str, volume: Option<usize>, out: &Path) -> Result<VolumesDocument> {
+    if out.extension().is_none_or(|extension| extension != "npy") {
+        let message = format!("`{}`: volumes are written as .npy; NIfTI is not supported yet", out.display());
+        return Err(Error::Argument { message });
+    }
+    let scan = scan(paths)?;
+    let plan = find(&scan, series, volume)?;
+    let mut document = empty_document(&scan);
+    add(&mut document, plan, out)?;
+    Ok(document)
+}
+
+fn empty_document(scan: &Scan) -> VolumesDocument {
+    VolumesDocument { volumes: Vec::new(), refused: Vec::new(), rejected_files: scan.rejected_files.clone() }
+}
+
+fn find<'scan>(scan: &'scan Scan, uid: &str, volume: Option<usize>) -> Result<&'scan VolumePlan> {
+    let not_found = |message: String| Error::NotFound { message };
+    let series = scan.series.iter().find(|series| series.series_instance_uid == uid);
+    let series =
+        series.ok_or_else(|| not_found(format!("series {uid} is not among the {} found", scan.series.len())))?;
+    let count = series.volumes.len();
+    match volume {
+        None if count > 1 => Err(not_found(format!("series {uid} has {count} volumes; name one, 0 to {}", count - 1))),
+        _ => {
+            let index = volume.unwrap_or(0);
+            let plan = series.volumes.get(index);
+            plan.ok_or_else(|| not_found(format!("series {uid} has no volume {index}; it has {count}, counted from 0")))
+        }
+    }
+}
+
+/// Writes a volume, or says why not. Only failing to write ends the whole.
+fn add(document: &mut VolumesDocument, plan: &VolumePlan, path: &Path) -> Result<()> {
+    match load_volume(plan) {
+        Ok(volume) => {
+            write_npy(path, &volume.voxels)?;
+            document.volumes.push(WrittenVolume { path: path.to_path_buf(), volume: VolumeEntry::of(plan) });
+        }
+        Err(error) => document.refused.push(refused(plan, &error)),
+    }
+    Ok(())
+}
+
+fn refused(plan: &VolumePlan, error: &Error) -> RefusedVolume {
+    let (code, message) = match error {
+        Error::Refused { problem, .. } => (problem.code.clone(), problem.to_string()),
+        Error::Pixels { code, .. } => ((*code).to_owned(), error.to_string()),
+        Error::Changed { .. } => ("file_changed".to_owned(), error.to_string()),
+        _ => ("unreadable_file".to_owned(), error.to_string()),
+    };
+    RefusedVolume { series_instance_uid: plan.series_instance_uid.clone(), volume: plan.volume, code, message }
+}
+
+/// Returns the file name of a volume. A UID comes from a file and may be anything: only digits, letters, `.` and `-`
+/// stay, and a UID that had to be changed gets a digest so that two cannot meet.
+fn file_name(plan: &VolumePlan) -> String {
+    const LONGEST: usize = 64;
+    let uid = &plan.series_instance_uid;
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    let mut stem: String = uid.chars().filter(allowed).take(LONGEST).collect();
+    if stem != *uid || stem.starts_with('.') {
+        stem = format!("series-{}-{}", &blake3::hash(uid.as_bytes()).to_hex()[..16], stem.trim_start_matches('.'));
+    }
+    format!("{stem}-v{}.npy", plan.volume)
+}

@@ -1,0 +1,9 @@
+//! Tests of the crate as its users see it: small series made here with answers known by construction, and real series.
+
+mod images;
+mod mutations;
+mod pixels;
+mod real_data;
+mod selecting;
+mod series;
+mod volumes;

@@ -1,0 +1,162 @@
+//! Patches around endplates, and what the node classifier says about them. Geometry only; the model is run elsewhere.
+//!
+//! A patch is centred on the middle of the upper edge (superior) or lower edge (inferior) of the body's box. The
+//! inferior one is mirrored up-down, so that the body always lies in the lower half.
+
+use mlpipe_report::{BoxPx, Endplate};
+use ndarray::{Array3, ArrayView3, Axis};
+
+use crate::boxes::{around, center};
+use crate::intensity::sample;
+
+/// The square grid of a patch on one slice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct PatchGrid {
+    /// `[x, y]` of the patch's middle, px of the slice.
+    pub(crate) middle: [f64; 2],
+    /// Slice px per patch px.
+    pub(crate) scale: f64,
+    /// Patch px per side.
+    pub(crate) side: usize,
+    /// Which face.
+    pub(crate) endplate: Endplate,
+}
+
+impl PatchGrid {
+    /// The grid of an endplate of the body in `edges`.
+    pub(crate) fn at(edges: &BoxPx, endplate: Endplate, scale: f64, side: usize) -> PatchGrid {
+        let y = match endplate {
+            Endplate::Superior => edges[1],
+            Endplate::Inferior => edges[3],
+        };
+        PatchGrid { middle: [center(edges)[0], y], scale, side, endplate }
+    }
+
+    /// Whether the endplate itself is on a slice of `rows` rows, not cut off by its upper or lower border.
+    pub(crate) fn is_visible(&self, rows: usize, margin: f64) -> bool {
+        (margin..=rows as f64 - 1.0 - margin).contains(&self.middle[1])
+    }
+
+    /// `[x, y]` on the slice of a place `[column, row]` on the patch.
+    fn to_slice(self, [column, row]: [f64; 2]) -> [f64; 2] {
+        let half = (self.side as f64 - 1.0) / 2.0;
+        let down = match self.endplate {
+            Endplate::Superior => 1.0,
+            Endplate::Inferior => -1.0,
+        };
+        [self.middle[0] + (column - half) * self.scale, self.middle[1] + down * (row - half) * self.scale]
+    }
+
+    /// `[previous slice, this, next]` x rows x columns, bilinear; edge slices repeat, outside the image is 0.
+    pub(crate) fn cut(&self, voxels: &ArrayView3<'_, f32>, slice: usize) -> Array3<f32> {
+        let last = voxels.len_of(Axis(0)) - 1;
+        let around = [slice.saturating_sub(1), slice, (slice + 1).min(last)];
+        let images = around.map(|index| voxels.index_axis(Axis(0), index));
+        Array3::from_shape_fn((3, self.side, self.side), |(channel, row, column)| {
+            let [x, y] = self.to_slice([column as f64, row as f64]);
+            sample(&images[channel], x, y)
+        })
+    }
+
+    /// The box on the slice that the model placed on the patch: centre and extent in patch px.
+    ///
+    /// `None` when the numbers describe no box.
+    pub(crate) fn box_on_slice(&self, [x, y, width, height]: [f64; 4]) -> Option<BoxPx> {
+        let usable = [x, y, width, height].iter().all(|number| number.is_finite()) && width > 0.0 && height > 0.0;
+        usable.then(|| around(self.to_slice([x, y]), width * self.scale, height * self.scale))
+    }
+}
+
+/// How the probabilities of the slices become that of the endplate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aggregate {
+    /// The highest.
+    Max,
+    /// The mean of the two highest (the highest, where there is one slice).
+    MeanTop2,
+}
+
+impl Aggregate {
+    /// Reads the metadata's word.
+    pub(crate) fn from_name(name: &str) -> Option<Aggregate> {
+        match name {
+            "max" => Some(Aggregate::Max),
+            "mean_top2" => Some(Aggregate::MeanTop2),
+            _ => None,
+        }
+    }
+
+    /// Probability of the endplate and the position of the slice that shows it best; `None` without slices.
+    pub(crate) fn of(self, probabilities: &[f64]) -> Option<(f64, usize)> {
+        let mut order: Vec<usize> = (0..probabilities.len()).collect();
+        order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b)));
+        let best = *order.first()?;
+        let probability = match (self, order.get(1)) {
+            (Aggregate::MeanTop2, Some(second)) => (probabilities[best] + probabilities[*second]) / 2.0,
+            _ => probabilities[best],
+        };
+        Some((probability, best))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: BoxPx = [20.0, 30.0, 50.0, 55.0];
+
+    #[test]
+    fn patches_are_centred_on_the_endplate_with_the_body_below() {
+        // Brightness is the row number; the middle of four patch rows lies on the endplate.
+        let voxels = Array3::from_shape_fn((1, 80, 80), |(_, row, _)| row as f32);
+        let rows = |endplate| {
+            let patch = PatchGrid::at(&BODY, endplate, 2.0, 4).cut(&voxels.view(), 0);
+            (0..4).map(|row| patch[[1, row, 0]]).collect::<Vec<f32>>()
+        };
+        assert_eq!(rows(Endplate::Superior), [27.0, 29.0, 31.0, 33.0], "row 30 and on is body");
+        assert_eq!(rows(Endplate::Inferior), [58.0, 56.0, 54.0, 52.0], "row 55 and less is body");
+    }
+
+    #[test]
+    fn columns_keep_their_sense_on_both_endplates() {
+        let voxels = Array3::from_shape_fn((1, 80, 80), |(_, _, column)| column as f32);
+        for endplate in [Endplate::Superior, Endplate::Inferior] {
+            let patch = PatchGrid::at(&BODY, endplate, 2.0, 4).cut(&voxels.view(), 0);
+            assert_eq!((0..4).map(|column| patch[[1, 0, column]]).collect::<Vec<f32>>(), [32.0, 34.0, 36.0, 38.0]);
+        }
+    }
+
+    #[test]
+    fn edge_slices_repeat() {
+        let voxels = Array3::from_shape_fn((3, 80, 80), |(slice, _, _)| slice as f32);
+        let grid = PatchGrid::at(&BODY, Endplate::Superior, 1.0, 4);
+        let slices = |slice| [0, 1, 2].map(|channel| grid.cut(&voxels.view(), slice)[[channel, 0, 0]]);
+        assert_eq!((slices(0), slices(1), slices(2)), ([0.0, 0.0, 1.0], [0.0, 1.0, 2.0], [1.0, 2.0, 2.0]));
+    }
+
+    #[test]
+    fn boxes_on_the_patch_return_to_the_slice() {
+        let grid = |endplate| PatchGrid::at(&BODY, endplate, 0.75, 64);
+        // 8 patch px below the endplate are 6 mm into the body; 12 x 4 patch px are 9 x 3 px of 1 mm.
+        let node = [31.5, 39.5, 12.0, 4.0];
+        assert_eq!(grid(Endplate::Superior).box_on_slice(node), Some([31.0, 35.0, 39.0, 37.0]));
+        assert_eq!(grid(Endplate::Inferior).box_on_slice(node), Some([31.0, 48.0, 39.0, 50.0]));
+        assert_eq!(grid(Endplate::Superior).box_on_slice([31.5, f64::NAN, 1.0, 1.0]), None);
+    }
+
+    #[test]
+    fn endplates_at_the_border_are_not_visible() {
+        let cut_off = PatchGrid::at(&[20.0, 0.0, 50.0, 18.0], Endplate::Superior, 0.75, 64);
+        assert!(!cut_off.is_visible(80, 3.0));
+        assert!(PatchGrid::at(&BODY, Endplate::Inferior, 0.75, 64).is_visible(80, 3.0));
+        assert!(!PatchGrid::at(&BODY, Endplate::Inferior, 0.75, 64).is_visible(58, 3.0));
+    }
+
+    #[test]
+    fn an_endplate_is_as_probable_as_its_best_slices() {
+        assert_eq!(Aggregate::Max.of(&[0.25, 0.75, 0.5]), Some((0.75, 1)));
+        assert_eq!(Aggregate::MeanTop2.of(&[0.25, 0.75, 0.5]), Some((0.625, 1)));
+        assert_eq!(Aggregate::MeanTop2.of(&[0.25]), Some((0.25, 0)));
+        assert_eq!(Aggregate::Max.of(&[]), None);
+    }
+}
