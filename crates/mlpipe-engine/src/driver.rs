@@ -25,13 +25,15 @@ use crate::journal::{Entry, Journal};
 use crate::outputs::Outputs;
 use crate::prepare::{Places, Preparer, Reason, View, look_up};
 use crate::recorder::{Recorder, TaskRecord};
-use crate::recover::{process_start_time, recover};
+use crate::recover::recover;
 use crate::scheduler::{Capacity, Command, Event, Key, Scheduler, SkipCause, TaskIndex, TaskState};
 use crate::shape::shapes;
 use crate::workspace::{RunLock, Workspace};
 
 /// How long a process that was asked to end may take before it is made to.
 const GRACE: Duration = Duration::from_secs(5);
+/// Tells a step where to write.
+pub(crate) const OUTPUT_DIRECTORY_VARIABLE: &str = "MLPIPE_OUTPUT_DIR";
 const JOURNAL_FORMAT: &str = "mlpipe.journal/1";
 
 /// What to run, and on what.
@@ -380,7 +382,7 @@ impl<'a> Driver<'a> {
         let mut variables = vec![
             ("MLFLOW_RUN_ID".to_owned(), run_id.to_string()),
             ("MLFLOW_EXPERIMENT_ID".into(), self.recorder.experiment_id().into()),
-            ("MLPIPE_OUTPUT_DIR".into(), first.output_directory.display().to_string()),
+            (OUTPUT_DIRECTORY_VARIABLE.into(), first.output_directory.display().to_string()),
             ("MLPIPE_CPU".into(), step.resources.cpu.min(self.request.capacity.cpu).to_string()),
         ];
         if let Some(directory) = &self.request.program_directory {
@@ -475,8 +477,7 @@ impl<'a> Driver<'a> {
 
     fn attempt_started(&mut self, attempt: usize, process_id: u32) -> Result<()> {
         let tasks = self.attempts.get(&attempt).map(|attempt| attempt.tasks.clone()).unwrap_or_default();
-        let process_start = process_start_time(process_id);
-        self.journal.append(now_ms(), Entry::AttemptStarted { tasks, process_id, process_start })
+        self.journal.append(now_ms(), Entry::AttemptStarted { tasks, process_id })
     }
 
     fn attempt_ended(

@@ -1,12 +1,12 @@
 //! The record of one pipeline run: one JSON object per line, appended as things happen.
 //!
-//! It tells what the driver knew and when. After a crash it names the processes that may still be alive.
+//! It tells what the driver knew and when.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::scheduler::{Event, TaskIndex};
@@ -15,7 +15,7 @@ use crate::scheduler::{Event, TaskIndex};
 pub(crate) const JOURNAL_FILE: &str = "journal.ndjson";
 
 /// One line.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub(crate) enum Entry {
     /// First line.
@@ -24,14 +24,13 @@ pub(crate) enum Entry {
     Task { task: TaskIndex, step: String, key: Vec<String> },
     /// Something happened to a task.
     Scheduler { event: Event },
-    /// A process was started for these tasks. Process id and start time together name a process for as long as the
-    /// machine is up.
-    AttemptStarted { tasks: Vec<TaskIndex>, process_id: u32, process_start: Option<u64> },
+    /// A process was started for these tasks.
+    AttemptStarted { tasks: Vec<TaskIndex>, process_id: u32 },
     /// Last line of a run that was not cut off.
     RunEnded { status: String },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 struct Line {
     time_ms: i64,
     #[serde(flatten)]
@@ -58,10 +57,4 @@ impl Journal {
         line.push(b'\n');
         self.file.write_all(&line).map_err(|source| Error::Workspace { path: self.path.clone(), source })
     }
-}
-
-/// Reads the whole lines of a journal; the last one may be cut short by a crash.
-pub(crate) fn read(run_directory: &Path) -> Vec<Entry> {
-    let text = fs::read_to_string(run_directory.join(JOURNAL_FILE)).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()).map(|line| line.entry).collect()
 }

@@ -10,6 +10,7 @@ mod document;
 mod driver;
 mod error;
 mod fingerprint;
+mod graph;
 mod inputs;
 mod journal;
 mod outputs;
@@ -28,6 +29,7 @@ pub use document::{
 pub use driver::{Interrupter, Mailbox, RunRequest, run};
 pub use error::{Error, Result};
 pub use fingerprint::{Change, PreImage};
+pub use graph::{dot, step_graph};
 pub use inputs::{InputItem, Inputs, ItemContent};
 pub use plan::plan;
 pub use scheduler::{Capacity, Command, Event, Key, Scheduler, SkipCause, Task, TaskIndex, TaskState};

@@ -7,8 +7,8 @@ use std::fs;
 use mlpipe_tracking::{Record, Run, RunQuery, RunStatus};
 use rustix::process::{Pid, Signal};
 
+use crate::driver::OUTPUT_DIRECTORY_VARIABLE;
 use crate::error::Result;
-use crate::journal::{self, Entry};
 use crate::workspace::{RunLock, Workspace};
 
 /// Ends the runs of dead drivers; called before a run starts.
@@ -24,8 +24,9 @@ pub(crate) fn recover(workspace: &Workspace) -> Result<()> {
             continue;
         }
         let Some(_lock) = RunLock::take(&directory)? else { continue };
-        stop_leftover_processes(&journal::read(&directory));
-        remove_attempts(workspace, &run.run_id.to_string());
+        let attempts = workspace.attempts_directory().join(run.run_id.as_str());
+        stop_leftover_processes(&attempts.display().to_string());
+        remove_attempts(workspace, run.run_id.as_str());
         let now = crate::driver::now_ms();
         let mut records = vec![killed(&run, now)];
         for child in descendants(&store, &run)? {
@@ -54,18 +55,34 @@ fn descendants(store: &mlpipe_tracking::Store, run: &Run) -> Result<Vec<Run>> {
     Ok(found)
 }
 
-/// Ends processes that outlived their driver. Process id and start time must both match: ids are used again.
-fn stop_leftover_processes(entries: &[Entry]) {
-    for entry in entries {
-        let Entry::AttemptStarted { process_id, process_start: Some(start), .. } = entry else { continue };
-        if process_start_time(*process_id) != Some(*start) {
-            continue;
+/// Ends processes that outlived their driver. They are known by the output directory in their environment, which begins with
+/// `attempts` and which what they start inherits; so neither a process id that was given out again nor a lost record can
+/// mislead.
+fn stop_leftover_processes(attempts: &str) {
+    /// A process may start another one while the list is read; what is killed starts no more.
+    const ROUNDS: usize = 10;
+    let mark = format!("{OUTPUT_DIRECTORY_VARIABLE}={attempts}-").into_bytes();
+    for _ in 0..ROUNDS {
+        let leftovers = processes_with(&mark);
+        if leftovers.is_empty() {
+            return;
         }
-        if let Some(group) = i32::try_from(*process_id).ok().and_then(Pid::from_raw) {
+        for process in leftovers {
             // An error means that it ended in the meantime.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+            let _ = rustix::process::kill_process(process, Signal::KILL);
         }
     }
+}
+
+/// Processes of this user that have a variable which begins like this.
+fn processes_with(mark: &[u8]) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let marked = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark));
+    entries
+        .flatten()
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter(|process| fs::read(format!("/proc/{}/environ", process.as_raw_nonzero())).is_ok_and(marked))
+        .collect()
 }
 
 fn remove_attempts(workspace: &Workspace, run_id: &str) {
@@ -76,11 +93,4 @@ fn remove_attempts(workspace: &Workspace, run_id: &str) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-}
-
-/// Start time of a process in clock ticks since boot: field 22 of `/proc/PID/stat`, proc(5).
-pub(crate) fn process_start_time(process_id: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold spaces.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }

@@ -5,6 +5,8 @@
 
 use mlpipe_spec::{DimensionSource, OnItemError, Pipeline, Reference, Step, StepId};
 
+use crate::graph::heights;
+
 /// One step, as the scheduler sees it.
 #[derive(Debug, Clone)]
 pub struct StepShape {
@@ -71,7 +73,9 @@ pub enum Dependency {
 pub fn shapes(pipeline: &Pipeline) -> Vec<StepShape> {
     let mut shapes: Vec<StepShape> = pipeline.steps.iter().map(|step| shape(pipeline, step)).collect();
     mark_gathered(&mut shapes);
-    mark_heights(pipeline, &mut shapes);
+    for (shape, height) in shapes.iter_mut().zip(heights(pipeline)) {
+        shape.height = height;
+    }
     shapes
 }
 
@@ -182,15 +186,6 @@ fn mark_gathered(shapes: &mut [StepShape]) {
     for (step, over) in gathers {
         if !shapes[step].gathered_over.contains(&over) {
             shapes[step].gathered_over.push(over);
-        }
-    }
-}
-
-fn mark_heights(pipeline: &Pipeline, shapes: &mut [StepShape]) {
-    for (id, step) in pipeline.steps.iter().enumerate().rev() {
-        let height = shapes[id].height + 1;
-        for upstream in step.upstream() {
-            shapes[upstream].height = shapes[upstream].height.max(height);
         }
     }
 }

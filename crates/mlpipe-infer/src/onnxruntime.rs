@@ -1,5 +1,6 @@
 //! Runs a model on ONNX Runtime. The library is loaded once per process; the first one that loads serves all models.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -59,7 +60,10 @@ impl OnnxRuntimeSession {
     /// Loads an ONNX file for `threads` threads.
     pub(crate) fn open(runtime: &Runtime, path: &Path, threads: usize) -> Result<OnnxRuntimeSession, String> {
         let mut builder = configure(&runtime.environment, threads).map_err(|error| error.to_string())?;
-        let session = builder.commit_from_file(PathBuf::from(path)).map_err(|error| error.message().to_owned())?;
+        // `ort` panics on signatures that make no sense, such as an axis of size -2: they come from the file.
+        let commit = AssertUnwindSafe(|| builder.commit_from_file(PathBuf::from(path)));
+        let committed = catch_unwind(commit).map_err(|_| "its inputs and outputs cannot be read".to_owned())?;
+        let session = committed.map_err(|error| error.message().to_owned())?;
         let list = |outlets: &[Outlet]| outlets.iter().map(signature).collect();
         let tensors = Tensors { inputs: list(session.inputs()), outputs: list(session.outputs()) };
         Ok(OnnxRuntimeSession { session, tensors })

@@ -44,7 +44,7 @@ pub struct LoadOptions<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The pipeline file itself could not be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Io {
         /// The file as it was named.
         path: PathBuf,

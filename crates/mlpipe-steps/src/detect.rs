@@ -73,7 +73,10 @@ pub struct Detection {
 pub fn run(args: &Args) -> Result<Summary> {
     let volume = Volume::load(&args.volume)?;
     let mut model = args.runtime.open(&args.model)?;
+    let start = std::time::Instant::now();
     let detection = detect(volume, &mut model, args.threshold, &args.volume)?;
+    let (vertebrae, elapsed_ms) = (detection.entries.len(), start.elapsed().as_millis());
+    tracing::info!(vertebrae, backend = model.backend(), elapsed_ms, "vertebrae detected");
     create_directory(&args.output_dir)?;
     let mut summary = Summary { notes: detection.notes.clone(), ..Summary::default() };
     summary.notes.extend(model.note().map(str::to_owned));

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use mlpipe_dicom::Volume;
 use mlpipe_infer::Model;
 use mlpipe_report::{
-    BoxPx, Endplate, ExaminedEndplate, FINDINGS_FORMAT, Finding, FindingsDocument, ModelReference, Vertebra,
+    BoxOnSlice, BoxPx, Endplate, ExaminedEndplate, FINDINGS_FORMAT, Finding, FindingsDocument, ModelReference, Vertebra,
 };
 use ndarray::{Array4, Axis};
 
-use crate::boxes::Grids;
+use crate::boxes::{Grids, height, width};
 use crate::detect::{VERTEBRA_FORMAT, VertebraEntry, check_threshold, rounded};
 use crate::detector::reference;
 use crate::endplate::{Aggregate, PatchGrid};
@@ -20,6 +20,13 @@ use crate::{Error, Result, Runtime, Summary};
 /// An endplate nearer than this to the border of the image is cut off, or its patch lacks the disc; the classifier was
 /// trained without such.
 const BORDER_MM: f64 = 3.0;
+
+/// Slices are looked at on which the body's box has this share of its best score and of the area of its best box. On the
+/// others the slice cuts the rim of the body, and its rounded edge passes for a node: on nine series with planted nodes
+/// leaving them out raised specificity from 0.58 to 0.84 and lost no node.
+const CLEAR_SCORE_SHARE: f64 = 0.75;
+/// See [`CLEAR_SCORE_SHARE`].
+const CLEAR_AREA_SHARE: f64 = 0.7;
 
 /// What `find-nodes` needs.
 #[derive(Debug, Clone)]
@@ -141,7 +148,7 @@ impl<'a> Classifier<'a> {
         self.preparation
     }
 
-    /// Looks at the endplates of a vertebra on all its slices, in one run of the model.
+    /// Looks at the endplates of a vertebra on all slices that show it clearly, in one run of the model.
     fn examine(&mut self, image: &Image, vertebra: &Vertebra, threshold: f64) -> Result<FindingsDocument> {
         let looks = self.looks(image, vertebra)?;
         let mut document = FindingsDocument {
@@ -171,7 +178,7 @@ impl<'a> Classifier<'a> {
         let rows = image.voxels.len_of(Axis(1));
         let mut looks = Vec::new();
         for endplate in endplates_of(vertebra) {
-            for on_slice in &vertebra.slices {
+            for on_slice in vertebra.slices.iter().filter(|on_slice| is_clear(on_slice, vertebra)) {
                 let edges = image.grids.in_resampled(on_slice.slice, &on_slice.box_px);
                 let grid = PatchGrid::at(&edges, *endplate, scale, self.side);
                 let vertebra_box_px = &on_slice.box_px;
@@ -213,6 +220,13 @@ impl<'a> Classifier<'a> {
             depth_mm: rounded(look.node[3] * self.patch_spacing_mm, 1e3),
         })
     }
+}
+
+/// Whether a slice shows the body itself, not only its rim.
+fn is_clear(on_slice: &BoxOnSlice, vertebra: &Vertebra) -> bool {
+    let area = |edges: &BoxPx| width(edges) * height(edges);
+    on_slice.score >= CLEAR_SCORE_SHARE * vertebra.score
+        && area(&on_slice.box_px) >= CLEAR_AREA_SHARE * area(&vertebra.box_px)
 }
 
 /// Both faces; of S1 the upper one, since the lower is no free endplate.

@@ -209,6 +209,20 @@ fn endplates_below_the_threshold_are_examined_but_not_reported() {
 }
 
 #[test]
+fn slices_that_show_only_the_rim_of_the_body_are_not_looked_at() {
+    let directory = folder();
+    let args = nodes_in(directory.path());
+    let path = args.vertebra.join("vertebra.json");
+    let mut entry: VertebraEntry = read(&path);
+    let bright = entry.vertebra.slices.iter_mut().find(|on_slice| on_slice.slice == 2).expect("it is on slice 2");
+    bright.box_px[2] = bright.box_px[0] + 12.0;
+    std::fs::write(&path, serde_json::to_vec(&entry).expect("it is JSON")).expect("the file can be written");
+    nodes::run(&args).expect("the step runs");
+    let document: FindingsDocument = read(&args.output_dir.join("findings.json"));
+    assert!(document.findings.is_empty() && document.examined[0].slice != 2, "{document:?}");
+}
+
+#[test]
 fn a_vertebra_of_another_series_is_refused() {
     let directory = folder();
     let args = nodes_in(directory.path());

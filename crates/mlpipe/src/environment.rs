@@ -34,7 +34,8 @@ fn onnx_backend() -> String {
 
 /// Returns what steps may use together: `jobs` cores, or all, and all memory.
 pub(crate) fn capacity(jobs: Option<u32>) -> Capacity {
-    let cores = || std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    let cores =
+        || std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     Capacity { cpu: jobs.unwrap_or_else(cores), memory_bytes: memory_bytes().unwrap_or(u64::MAX) }
 }
 

@@ -84,7 +84,9 @@ impl From<mlpipe_engine::Error> for Failure {
     fn from(error: mlpipe_engine::Error) -> Self {
         use mlpipe_engine::Error;
         match &error {
-            Error::Parameter { .. } => Self::bad_input(&error).hint("give another path with -P, or make this one readable"),
+            Error::Parameter { .. } => {
+                Self::bad_input(&error).hint("give another path with -P, or make this one readable")
+            }
             Error::Project { .. } => Self::new(Exit::PipelineInvalid, &error),
             Error::Workspace { .. } | Error::Artifacts(_) | Error::Tracking(_) => {
                 Self::new(Exit::StoreUnavailable, &error).hint("look at the disk and the rights of the state directory")

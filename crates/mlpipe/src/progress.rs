@@ -85,7 +85,11 @@ impl Progress {
             RunOutcome::Killed => "interrupted",
         };
         error_line(&format!("{outcome} in {}: {}", duration(run.duration_s), counts.join(", ")));
-        error_line(&format!("run {}: `mlpipe runs show {}` shows every step", run.run_id, &run.run_id.to_string()[..8]));
+        error_line(&format!(
+            "run {}: `mlpipe runs show {}` shows every step",
+            run.run_id,
+            &run.run_id.to_string()[..8]
+        ));
     }
 
     fn task_ended(&mut self, task: &StepRow, ended: usize, known: usize) {

@@ -101,7 +101,8 @@ fn nothing_usable(name: &str, input: &Input, scan: &Scan, selection: &Selection)
         message.push_str(&format!(": it holds no DICOM files ({} other files)", scan.other_files));
     }
     const SHOWN: usize = 12;
-    let left_out = selection.left_out.iter().map(|out| format!("{}: {}", short_uid(&out.series_instance_uid), out.reason));
+    let left_out =
+        selection.left_out.iter().map(|out| format!("{}: {}", short_uid(&out.series_instance_uid), out.reason));
     let refused = selection.rejected_files.iter().map(|file| format!("{}: {}", file.path.display(), file.message));
     let reasons: Vec<String> = left_out.chain(refused).collect();
     for reason in reasons.iter().take(SHOWN) {
@@ -126,9 +127,10 @@ fn files(name: &str, input: &Input) -> Result<IndexMap<String, InputItem>, Failu
     let mut paths = if path.is_dir() { entries(&path)? } else { vec![path.clone()] };
     paths.sort();
     let item = |path: PathBuf| {
-        let key = path.file_name().unwrap_or_default().to_str().map(str::to_owned).ok_or_else(|| {
-            Failure::bad_input(format!("inputs.{name}: `{}`: the name is not UTF-8", path.display()))
-        })?;
+        let key =
+            path.file_name().unwrap_or_default().to_str().map(str::to_owned).ok_or_else(|| {
+                Failure::bad_input(format!("inputs.{name}: `{}`: the name is not UTF-8", path.display()))
+            })?;
         let digest = digest_tree(&path, &[]).map_err(|error| Failure::bad_input(format!("inputs.{name}: {error}")))?;
         Ok((key, InputItem { digest, content: ItemContent::Path(path) }))
     };
@@ -142,8 +144,11 @@ fn files(name: &str, input: &Input) -> Result<IndexMap<String, InputItem>, Failu
 /// Hidden files are not items.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let unreadable = |error: std::io::Error| Failure::bad_input(format!("`{}`: {error}", folder.display()));
-    let paths: Vec<PathBuf> =
-        std::fs::read_dir(folder).map_err(unreadable)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(unreadable)?;
+    let paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .map_err(unreadable)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)?;
     let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     Ok(paths.into_iter().filter(|path| !hidden(path)).collect())
 }

@@ -93,7 +93,10 @@ fn print(document: &VolumesDocument) {
         text::line(&written.path.display().to_string());
     }
     for refused in &document.refused {
-        text::error_line(&format!("refused {}, volume {}: {}", refused.series_instance_uid, refused.volume, refused.message));
+        text::error_line(&format!(
+            "refused {}, volume {}: {}",
+            refused.series_instance_uid, refused.volume, refused.message
+        ));
     }
     for file in &document.rejected_files {
         text::error_line(&format!("refused {}: {}", file.path.display(), file.message));

@@ -83,7 +83,9 @@ fn state_directory() -> Check {
             name: "state",
             status: Status::Error,
             found: format!("{path} cannot be used"),
-            advice: Some("run mlpipe where it may write, or put an empty mlpipe.toml into such a folder above this one"),
+            advice: Some(
+                "run mlpipe where it may write, or put an empty mlpipe.toml into such a folder above this one",
+            ),
         },
     }
 }

@@ -18,6 +18,10 @@ pub(crate) struct Arguments {
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
+
+    /// Print the steps as a graph in Graphviz's language
+    #[arg(long, conflicts_with = "json")]
+    dot: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -29,6 +33,10 @@ struct Document<'a> {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let pipeline = arguments.pipeline.load()?;
+    if arguments.dot {
+        text::line(mlpipe_engine::dot(&pipeline).trim_end());
+        return Ok(Exit::Ok);
+    }
     let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
     let environment = environment::facts();
