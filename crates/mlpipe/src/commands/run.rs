@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use mlpipe_dicom::Selection;
-use mlpipe_engine::{Mailbox, Observer, RunDocument, RunOutcome, RunRequest, Update};
+use mlpipe_engine::{Mailbox, Observer, OutputPaths, RunDocument, RunOutcome, RunRequest, Update};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -104,13 +104,19 @@ impl Observer for Both<'_> {
     }
 }
 
+/// Paths of one output that are printed; `--json` gives all.
+const SHOWN_PATHS: usize = 10;
+
 fn print_outputs(document: &RunDocument) {
     for (name, output) in &document.outputs {
         match output {
-            mlpipe_engine::OutputPaths::One(path) => text::line(&format!("{name}: {}", path.display())),
-            mlpipe_engine::OutputPaths::ByKey(paths) => {
-                for (key, path) in paths {
+            OutputPaths::One(path) => text::line(&format!("{name}: {}", path.display())),
+            OutputPaths::ByKey(paths) => {
+                for (key, path) in paths.iter().take(SHOWN_PATHS) {
                     text::line(&format!("{name}[{}]: {}", text::short_key(key), path.display()));
+                }
+                if paths.len() > SHOWN_PATHS {
+                    text::error_line(&format!("and {} more {name}; --json lists all", paths.len() - SHOWN_PATHS));
                 }
             }
         }
