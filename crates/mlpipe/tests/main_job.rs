@@ -60,7 +60,7 @@ fn phantom_study_becomes_a_report_and_again_everything_is_reused() {
     let made = outputs(&first);
     let report = made.iter().find(|(name, _)| name.starts_with("reports[")).expect("a report").1;
     let report = String::from_utf8(report.clone()).expect("UTF-8");
-    for expected in ["Research use only", "<svg", "data:image/png;base64,", "sha256", "L3"] {
+    for expected in ["Research use only", "<svg", "data:image/png;base64,", "SHA-256", "L3"] {
         assert!(report.to_lowercase().contains(&expected.to_lowercase()), "{expected}");
     }
 
