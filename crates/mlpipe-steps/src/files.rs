@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::{Error, Result};
 
 /// What a step wrote and counted, for the command to show.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Summary {
     /// Files and folders, in the order in which they were written.
     pub outputs: Vec<PathBuf>,

@@ -21,12 +21,16 @@ pub(crate) enum Command {
     Report(ReportArguments),
 }
 
-/// Where a step writes.
+/// Where a step writes, and how it says so.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Output {
     /// Folder for the step's outputs
     #[arg(short, long, env = "MLPIPE_OUTPUT_DIR")]
     output_dir: PathBuf,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `mlpipe step extract-plane`.
@@ -94,6 +98,10 @@ pub(crate) struct NodesArguments {
     /// Many items in one process: a batch file (mlpipe.batch/1)
     #[arg(long, conflicts_with_all = ["volume", "vertebra", "model"])]
     batch: Option<PathBuf>,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `mlpipe step report`.
@@ -145,7 +153,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
             output_dir: arguments.output.output_dir.clone(),
         }),
     };
-    print(&summary.map_err(failure)?);
+    print(&summary.map_err(failure)?, command.wants_json());
     Ok(Exit::Ok)
 }
 
@@ -171,7 +179,21 @@ fn runtime() -> mlpipe_steps::Result<Runtime> {
     Ok(Runtime { threads: cores.unwrap_or(runtime.threads), ..runtime })
 }
 
-fn print(summary: &Summary) {
+impl Command {
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::ExtractPlane(arguments) => arguments.output.json,
+            Self::DetectVertebrae(arguments) => arguments.output.json,
+            Self::FindNodes(arguments) => arguments.json,
+            Self::Report(arguments) => arguments.output.json,
+        }
+    }
+}
+
+fn print(summary: &Summary, json: bool) {
+    if json {
+        return text::json(summary);
+    }
     for note in &summary.notes {
         text::error_line(&format!("note: {note}"));
     }
