@@ -34,12 +34,12 @@ pub(crate) struct ListedFile {
 ///
 /// A directory with nothing but ignored entries counts as absent: a left-over `__pycache__` does not change a project.
 pub(crate) fn list(root: &Path, ignore: &[&str]) -> Result<Listing> {
-    let root = fs::canonicalize(root).map_err(Error::io("read", root))?;
-    let file_type = fs::metadata(&root).map_err(Error::io("read", &root))?.file_type();
+    let file_type = fs::metadata(root).map_err(Error::io("read", root))?.file_type();
     if file_type.is_file() {
-        let files = vec![ListedFile { relative: Vec::new(), path: root }];
+        let files = vec![ListedFile { relative: Vec::new(), path: root.to_owned() }];
         return Ok(Listing { kind: TreeKind::File, files, empty_directories: Vec::new() });
     }
+    let root = fs::canonicalize(root).map_err(Error::io("read", root))?;
     if !file_type.is_dir() {
         return Err(Error::NotRegular { path: root });
     }
