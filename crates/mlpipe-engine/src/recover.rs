@@ -3,6 +3,7 @@
 //! A run is left alone while its driver holds the lock on it.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use mlpipe_tracking::{Record, Run, RunQuery, RunStatus};
 use rustix::process::{Pid, Signal};
@@ -10,6 +11,11 @@ use rustix::process::{Pid, Signal};
 use crate::driver::OUTPUT_DIRECTORY_VARIABLE;
 use crate::error::Result;
 use crate::workspace::{RunLock, Workspace};
+
+/// How long killed processes may take to be gone; one that waits for a device may take longer.
+const LONGEST_DEATH: Duration = Duration::from_secs(5);
+/// How often it is looked whether they are.
+const DEATH_CHECK: Duration = Duration::from_millis(2);
 
 /// Ends the runs of dead drivers; called before a run starts.
 ///
@@ -59,18 +65,23 @@ fn descendants(store: &mlpipe_tracking::Store, run: &Run) -> Result<Vec<Run>> {
 /// `attempts` and which what they start inherits; so neither a process id that was given out again nor a lost record can
 /// mislead.
 fn stop_leftover_processes(attempts: &str) {
-    /// A process may start another one while the list is read; what is killed starts no more.
-    const ROUNDS: usize = 10;
     let mark = format!("{OUTPUT_DIRECTORY_VARIABLE}={attempts}-").into_bytes();
-    for _ in 0..ROUNDS {
+    let given_up = Instant::now() + LONGEST_DEATH;
+    // A process may start another one while the list is read, and it takes a moment to die.
+    loop {
         let leftovers = processes_with(&mark);
         if leftovers.is_empty() {
+            return;
+        }
+        if Instant::now() > given_up {
+            tracing::warn!(?leftovers, "processes of an earlier run cannot be ended");
             return;
         }
         for process in leftovers {
             // An error means that it ended in the meantime.
             let _ = rustix::process::kill_process(process, Signal::KILL);
         }
+        std::thread::sleep(DEATH_CHECK);
     }
 }
 
