@@ -15,15 +15,41 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Io`]; `path` is then as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically_via(parent_of(path), path, bytes)
+}
+
+/// As [`write_atomically`], but what a program that is killed leaves behind lies in `staging`, a directory of the same file
+/// system.
+///
+/// # Errors
+/// [`Error::Io`]; `path` is then as it was.
+pub fn write_atomically_via(staging: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let directory = parent_of(path);
+    let file = written(staging, path, bytes)?;
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.persist(path).map_err(|error| Error::io("replace", path)(error.error))?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(Error::io("synchronise", directory))
+}
+
+/// As [`write_atomically_via`], but without waiting for the disk: a program that is killed loses nothing, a power cut may
+/// lose what was written last. For what can be made again, and of which there is much.
+///
+/// # Errors
+/// [`Error::Io`]; `path` is then as it was.
+pub fn place_atomically_via(staging: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = written(staging, path, bytes)?;
+    file.persist(path).map_err(|error| Error::io("replace", path)(error.error))?;
+    Ok(())
+}
+
+fn written(staging: &Path, path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(".tmp-")
         .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .map_err(Error::io("create a file in", directory))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io("write", path))?;
-    file.persist(path).map_err(|error| Error::io("replace", path)(error.error))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(Error::io("synchronise", directory))
+        .tempfile_in(staging)
+        .map_err(Error::io("create a file in", staging))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    Ok(file)
 }
 
 /// Returns the directory that holds `path`: `.` for a bare file name.
@@ -48,6 +74,16 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).expect("read"), content);
         }
         assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn file_appears_beside_an_empty_staging_directory() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let (staging, path) = (directory.path().join("tmp"), directory.path().join("result.json"));
+        fs::create_dir(&staging).expect("made");
+        write_atomically_via(&staging, &path, b"content").expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "content");
+        assert_eq!(fs::read_dir(&staging).expect("listed").count(), 0);
     }
 
     #[test]

@@ -12,6 +12,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A content that was received is not the one that was asked for or announced.
+    #[error("content announced as {expected} is {found}; it was damaged on its way or is another one")]
+    ImportMismatch {
+        /// Its announced digest.
+        expected: crate::Digest,
+        /// Its real digest.
+        found: crate::Digest,
+    },
     /// The file system refused.
     #[error("{action} {}", .path.display())]
     Io {

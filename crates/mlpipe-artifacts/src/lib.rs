@@ -26,12 +26,13 @@
 mod atomic;
 mod digest;
 mod error;
+mod import;
 mod store;
 mod tree;
 mod uri;
 mod walk;
 
-pub use atomic::write_atomically;
+pub use atomic::{place_atomically_via, write_atomically, write_atomically_via};
 pub use digest::{Digest, digest_file};
 pub use error::{Error, Result};
 pub use store::ContentStore;

@@ -105,7 +105,7 @@ impl ContentStore {
         fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         match tree.kind {
             TreeKind::File => self.place(&tree.entries[0], destination),
-            TreeKind::Directory => self.place_directory(tree, parent, destination),
+            TreeKind::Directory => self.place_directory(tree, self.staging(parent), destination),
         }
     }
 
@@ -113,6 +113,11 @@ impl ContentStore {
     pub fn content_path(&self, digest: Digest) -> PathBuf {
         let name = digest.to_string();
         self.contents.join(&name[..2]).join(&name[2..])
+    }
+
+    /// Where contents are written before they are whole.
+    pub(crate) fn incoming(&self) -> &Path {
+        &self.incoming
     }
 
     fn has(&self, digest: Digest, size: u64) -> bool {
@@ -159,12 +164,17 @@ impl ContentStore {
         Ok(())
     }
 
-    fn place_directory(&self, tree: &Tree, parent: &Path, destination: &Path) -> Result<()> {
+    /// Where something is built that is to lie in `parent`: with what else a killed program leaves behind, if that is near.
+    fn staging<'a>(&'a self, parent: &'a Path) -> &'a Path {
+        if parent.starts_with(parent_of(&self.incoming)) { &self.incoming } else { parent }
+    }
+
+    fn place_directory(&self, tree: &Tree, staging: &Path, destination: &Path) -> Result<()> {
         let building = tempfile::Builder::new()
             .prefix(".mlpipe-")
             .permissions(Permissions::from_mode(0o777))
-            .tempdir_in(parent)
-            .map_err(Error::io("create a directory in", parent))?;
+            .tempdir_in(staging)
+            .map_err(Error::io("create a directory in", staging))?;
         for directory in &tree.empty_directories {
             let path = building.path().join(directory);
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;

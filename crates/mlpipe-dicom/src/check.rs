@@ -10,7 +10,8 @@ use dicom_object::StandardDataDictionary;
 use crate::geometry::{dot, nearest_plane, norm, scale, subtract};
 use crate::group::{Group, Slice, same_grid};
 use crate::header::ImageFile;
-use crate::{Frame, Problem, Status, VolumeGeometry, VolumePlan};
+use crate::limits::size_text;
+use crate::{Frame, Limits, Problem, Status, VolumeGeometry, VolumePlan};
 
 /// Slices nearer than this along the normal lie at the same position.
 const SAME_POSITION_MM: f64 = 1e-3;
@@ -26,17 +27,15 @@ const POSITION_NOISE_MM: f64 = 0.01;
 const DRIFT_WARN_PX: f64 = 0.25;
 /// Sideways drift of the stack in pixels that makes the volume unusable.
 const DRIFT_REJECT_PX: f64 = 1.0;
-/// Voxels of the largest volume that is believed (16 GiB as f32); a header can claim any size for compressed pixels.
-const MOST_VOXELS: u128 = 1 << 32;
 /// Distinct values kept per attribute for selection.
 const MOST_VALUES: usize = 16;
 /// Fewer slices than this are rarely meant as a volume.
 const FEW_SLICES: usize = 3;
 
 /// Checks a group and turns it into a plan.
-pub(crate) fn plan(mut group: Group, volume: usize) -> VolumePlan {
+pub(crate) fn plan(mut group: Group, volume: usize, limits: Limits) -> VolumePlan {
     sort_slices(&mut group.slices);
-    let checked = soundness(&group);
+    let checked = soundness(&group, limits);
     let mut warnings = std::mem::take(&mut group.warnings);
     let (geometry, reason) = match checked {
         Ok((geometry, found)) => {
@@ -50,7 +49,7 @@ pub(crate) fn plan(mut group: Group, volume: usize) -> VolumePlan {
         (None, false) => Status::Warn,
         (None, true) => Status::Ok,
     };
-    describe(group, volume, geometry, status, warnings, reason)
+    describe(group, volume, geometry, status, warnings, reason, limits)
 }
 
 /// Returns whether two slices of a group lie at the same position along their normal.
@@ -95,14 +94,15 @@ fn sort_slices(slices: &mut [Slice]) {
 type Checked<T> = Result<T, Box<Problem>>;
 
 /// Runs all checks; the first that refuses ends them.
-fn soundness(group: &Group) -> Checked<(VolumeGeometry, Vec<Problem>)> {
+fn soundness(group: &Group, limits: Limits) -> Checked<(VolumeGeometry, Vec<Problem>)> {
     if let Some(trouble) = group.troubled.iter().find_map(|file| file.trouble.as_ref()) {
         return Err(Box::new(trouble.problem().clone()));
     }
     let slices = &group.slices;
     let mut warnings: Vec<Problem> = files(group).iter().flat_map(|file| file.warnings.clone()).collect();
-    believable_size(slices)?;
+    believable_size(slices, limits)?;
     same_identity(slices)?;
+    one_patient_and_study(slices)?;
     one_frame_of_reference(slices)?;
     if attribute(&slices[0].file, "ImageType").split('\\').any(|value| value == "LOCALIZER") {
         warnings.push(localizer(slices));
@@ -142,14 +142,22 @@ fn refuse<T>(problem: Problem) -> Checked<T> {
     Err(Box::new(problem))
 }
 
-fn believable_size(slices: &[Slice]) -> Checked<()> {
+fn believable_size(slices: &[Slice], limits: Limits) -> Checked<()> {
     let format = &slices[0].file.source.pixel_format;
-    let voxels = slices.len() as u128 * format.rows as u128 * format.columns as u128;
-    if voxels <= MOST_VOXELS {
+    let bytes = slices.len() as u128 * format.pixels() * 4;
+    if bytes <= u128::from(limits.memory) {
         return Ok(());
     }
-    let message = format!("{} slices of Rows {} and Columns {}", slices.len(), format.rows, format.columns);
-    refuse(Problem::new("too_large", message, "check Rows and Columns; split the series").in_file(path(&slices[0])))
+    let message = format!(
+        "{} slices of Rows {} and Columns {} need {} where {} are allowed",
+        slices.len(),
+        format.rows,
+        format.columns,
+        size_text(bytes),
+        size_text(limits.memory.into())
+    );
+    let cure = "check Rows and Columns, split the series, or allow more with --max-memory";
+    refuse(Problem::new("too_large", message, cure).in_file(path(&slices[0])))
 }
 
 /// Two different files with one SOPInstanceUID: it cannot be known which is meant.
@@ -168,6 +176,24 @@ fn same_identity(slices: &[Slice]) -> Checked<()> {
         }
     }
     Ok(())
+}
+
+/// One SeriesInstanceUID over two patients or studies: somebody's images are in the wrong place.
+fn one_patient_and_study(slices: &[Slice]) -> Checked<()> {
+    let first = &slices[0];
+    let differs = |code: &str, attribute: &str, differ: &dyn Fn(&Slice) -> bool| match slices.iter().find(|s| differ(s))
+    {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("{attribute} differs from that of `{}` in the same series", path(first).display());
+            let problem = Problem::new(code, message, "separate the files of the two, or export the series again");
+            refuse(problem.in_file(path(other)))
+        }
+    };
+    differs("several_patients", "PatientID (0010,0020)", &|slice| slice.file.patient != first.file.patient)?;
+    differs("several_studies", "StudyInstanceUID (0020,000D)", &|slice| {
+        slice.file.study_instance_uid != first.file.study_instance_uid
+    })
 }
 
 fn one_frame_of_reference(slices: &[Slice]) -> Checked<()> {
@@ -318,6 +344,7 @@ fn describe(
     status: Status,
     warnings: Vec<Problem>,
     reason: Option<Problem>,
+    limits: Limits,
 ) -> VolumePlan {
     let files = files(&group);
     let first = &files[0];
@@ -341,6 +368,7 @@ fn describe(
         ],
         geometry,
         frames: group.slices.iter().map(frame).collect(),
+        limits,
         instances: files.len(),
         transfer_syntaxes: syntaxes.into_iter().cloned().collect(),
         monochrome1: files.iter().any(|file| file.monochrome1),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::{Plane, Problem, RejectedFile, Result, Scan, Status, VolumePlan};
+use crate::{Limits, Plane, Problem, RejectedFile, Result, Scan, Status, VolumePlan};
 
 /// What `mlpipe dicom inspect --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -136,7 +136,8 @@ fn row(volume: &VolumeEntry) -> Vec<String> {
 
 fn aligned(rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         format!("{}\n", cells.join("  ").trim_end())
@@ -148,6 +149,37 @@ fn aligned(rows: &[Vec<String>]) -> String {
 ///
 /// # Errors
 /// When one of `paths` cannot be read.
-pub fn inspect(paths: &[PathBuf]) -> Result<InspectDocument> {
-    Ok(InspectDocument::of(&crate::scan(paths)?))
+pub fn inspect(paths: &[PathBuf], limits: Limits) -> Result<InspectDocument> {
+    Ok(InspectDocument::of(&crate::scan_within(paths, limits)?))
+}
+
+/// Returns one line per series for people, ending with a newline: worst status of its volumes, what it is, its UID.
+pub fn series_table(scan: &Scan) -> String {
+    let headings = ["STATUS", "MODALITY", "PLANE", "SHAPE", "SPACING MM", "FILES", "DESCRIPTION", "SERIES"];
+    let mut rows = vec![headings.map(str::to_owned).to_vec()];
+    rows.extend(scan.series.iter().map(series_row));
+    aligned(&rows)
+}
+
+fn series_row(series: &crate::Series) -> Vec<String> {
+    let entries: Vec<Vec<String>> = series.volumes.iter().map(|plan| row(&VolumeEntry::of(plan))).collect();
+    let distinct = |column: usize| {
+        let mut values: Vec<&str> = entries.iter().map(|entry| entry[column].as_str()).collect();
+        values.dedup();
+        if values.len() > 3 { format!("{}, ... ({})", values[0], values.len()) } else { values.join(", ") }
+    };
+    let worst = series.volumes.iter().map(|plan| plan.status).max().unwrap_or(Status::Reject);
+    // A description comes from a file: it must not steer the terminal.
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    let description: String = series.series_description.chars().take(40).map(shown).collect();
+    vec![
+        worst.as_str().to_owned(),
+        distinct(3),
+        distinct(4),
+        distinct(6),
+        distinct(7),
+        series.instances.to_string(),
+        description,
+        series.series_instance_uid.chars().map(shown).collect(),
+    ]
 }

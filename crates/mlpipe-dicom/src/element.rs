@@ -39,6 +39,8 @@ pub(crate) struct PixelData {
     pub(crate) value: usize,
     /// Claimed length; none when undefined (encapsulated fragments).
     pub(crate) length: Option<usize>,
+    /// Value representation; none where the transfer syntax leaves it out.
+    pub(crate) vr: Option<[u8; 2]>,
 }
 
 /// Why no complete [`Layout`] can be given.
@@ -52,23 +54,35 @@ pub(crate) enum Stop {
     Damaged { message: String, so_far: Box<Layout> },
 }
 
-/// Walks the beginning of a file. `bytes` are its first bytes, `file_length` its length on disk.
+/// Walks the beginning of a file. `bytes` are its first bytes, `file_length` its length on disk. Of a deflated file only
+/// the start of the data set is found.
 pub(crate) fn walk(bytes: &[u8], file_length: u64) -> Result<Layout, Stop> {
     let meta = meta_start(bytes).ok_or(Stop::NotDicom)?;
     let (transfer_syntax, data_set) = match meta {
         Start::Meta(offset) => walk_meta(bytes, file_length, offset)?,
         Start::BareDataSet(uid) => (uid.to_owned(), 0),
     };
-    let mut layout = Layout { transfer_syntax, data_set, header_end: data_set, pixel_data: None };
-    if layout.transfer_syntax == DEFLATED_LITTLE_ENDIAN {
-        return Ok(layout);
+    if transfer_syntax == DEFLATED_LITTLE_ENDIAN {
+        return Ok(Layout { transfer_syntax, data_set, header_end: data_set, pixel_data: None });
     }
-    let encoding = Encoding::of(&layout.transfer_syntax);
-    let walker = Walker { bytes, file_length, encoding };
-    match walker.top_level(&mut layout) {
+    match walk_data_set(bytes, file_length, transfer_syntax, data_set) {
+        Err(Stop::Damaged { .. }) if matches!(meta, Start::BareDataSet(_)) => Err(Stop::NotDicom),
+        walked => walked,
+    }
+}
+
+/// Walks a data set that begins at `data_set` and is not, or no longer, deflated.
+pub(crate) fn walk_data_set(
+    bytes: &[u8],
+    file_length: u64,
+    transfer_syntax: String,
+    data_set: usize,
+) -> Result<Layout, Stop> {
+    let encoding = Encoding::of(&transfer_syntax);
+    let mut layout = Layout { transfer_syntax, data_set, header_end: data_set, pixel_data: None };
+    match (Walker { bytes, file_length, encoding }).top_level(&mut layout) {
         Ok(()) => Ok(layout),
         Err(Halt::NeedMore) => Err(Stop::NeedMore),
-        Err(Halt::Damaged(_)) if matches!(meta, Start::BareDataSet(_)) => Err(Stop::NotDicom),
         Err(Halt::Damaged(message)) => Err(Stop::Damaged { message, so_far: Box::new(layout) }),
     }
 }
@@ -118,22 +132,15 @@ fn walk_meta(bytes: &[u8], file_length: u64, start: usize) -> Result<(String, us
     }
 }
 
-/// Returns the uncompressed transfer syntax in which the elements before the pixel data are written (DICOM PS3.5 A.4).
-pub(crate) fn header_syntax(transfer_syntax: &str) -> &str {
-    match transfer_syntax {
-        IMPLICIT_LITTLE_ENDIAN | EXPLICIT_BIG_ENDIAN => transfer_syntax,
-        _ => EXPLICIT_LITTLE_ENDIAN,
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Encoding {
-    explicit: bool,
-    big_endian: bool,
+/// How elements are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoding {
+    pub(crate) explicit: bool,
+    pub(crate) big_endian: bool,
 }
 
 impl Encoding {
-    fn of(transfer_syntax: &str) -> Self {
+    pub(crate) fn of(transfer_syntax: &str) -> Self {
         Encoding {
             explicit: transfer_syntax != IMPLICIT_LITTLE_ENDIAN,
             big_endian: transfer_syntax == EXPLICIT_BIG_ENDIAN,
@@ -141,17 +148,19 @@ impl Encoding {
     }
 }
 
-struct Walker<'a> {
-    bytes: &'a [u8],
-    file_length: u64,
-    encoding: Encoding,
+/// Steps through elements and items.
+pub(crate) struct Walker<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) file_length: u64,
+    pub(crate) encoding: Encoding,
 }
 
-struct Head {
-    tag: Tag,
-    vr: Option<[u8; 2]>,
-    value: usize,
-    length: Option<usize>,
+/// What stands before a value.
+pub(crate) struct Head {
+    pub(crate) tag: Tag,
+    pub(crate) vr: Option<[u8; 2]>,
+    pub(crate) value: usize,
+    pub(crate) length: Option<usize>,
 }
 
 enum Halt {
@@ -170,6 +179,29 @@ impl Halt {
 }
 
 impl Walker<'_> {
+    /// Returns the element at an offset and the offset after it; no element at the end of an item, none where the bytes
+    /// make no sense.
+    pub(crate) fn element(&self, at: usize, limit: Option<usize>) -> Option<(Option<Head>, usize)> {
+        let head = self.head(at).ok()?;
+        if head.tag == ITEM_END {
+            return Some((None, head.value));
+        }
+        let end = self.element_end(&head, limit, self.encoding.explicit, 0).ok()?;
+        Some((Some(head), end))
+    }
+
+    /// Returns where the elements of the item at an offset begin and, when its length is defined, end.
+    pub(crate) fn item(&self, at: usize, sequence_end: usize) -> Option<(usize, Option<usize>)> {
+        if at >= sequence_end {
+            return None;
+        }
+        let head = self.head(at).ok().filter(|head| head.tag == ITEM)?;
+        match head.length {
+            Some(_) => Some((head.value, Some(self.defined_end(&head, Some(sequence_end)).ok()?))),
+            None => Some((head.value, None)),
+        }
+    }
+
     fn top_level(&self, layout: &mut Layout) -> Result<(), Halt> {
         loop {
             let at = layout.header_end;
@@ -178,7 +210,8 @@ impl Walker<'_> {
             }
             let head = self.head(at)?;
             if is_pixel_data(head.tag) {
-                layout.pixel_data = Some(PixelData { tag: head.tag, value: head.value, length: head.length });
+                layout.pixel_data =
+                    Some(PixelData { tag: head.tag, value: head.value, length: head.length, vr: head.vr });
                 return Ok(());
             }
             layout.header_end = self.element_end(&head, None, self.encoding.explicit, 0)?;
@@ -374,7 +407,7 @@ mod tests {
         let layout = walk(&bytes, length).expect("walks");
         assert_eq!(layout.header_end, header_end);
         let tag = Tag(0x7FE0, 0x0010);
-        assert_eq!(layout.pixel_data, Some(PixelData { tag, value, length: Some(32) }));
+        assert_eq!(layout.pixel_data, Some(PixelData { tag, value, length: Some(32), vr: Some(*b"OW") }));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Stable code of the problem.
-        code: &'static str,
+        code: String,
         /// What is wrong and the cure.
         message: String,
     },

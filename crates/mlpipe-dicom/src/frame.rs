@@ -3,27 +3,32 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::lut::ModalityLut;
+
 /// How the stored numbers of a file are laid out (DICOM PS3.3 C.7.6.3.1).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct PixelFormat {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
+    /// 1, 8, 16 or 32; 32 or 64 for floating point numbers.
     pub(crate) bits_allocated: u16,
     pub(crate) bits_stored: u16,
     pub(crate) high_bit: u16,
     pub(crate) signed: bool,
+    /// FloatPixelData or DoubleFloatPixelData.
+    pub(crate) float: bool,
     pub(crate) frames: usize,
 }
 
 impl PixelFormat {
-    /// Returns the bytes of one frame of native pixel data.
-    pub(crate) fn frame_bytes(&self) -> u128 {
-        self.rows as u128 * self.columns as u128 * u128::from(self.bits_allocated / 8)
+    /// Returns the pixels of one frame.
+    pub(crate) fn pixels(&self) -> u128 {
+        self.rows as u128 * self.columns as u128
     }
 
-    /// Returns the bytes of all frames of native pixel data.
+    /// Returns the bytes of all frames of native pixel data. Frames of 1 bit follow each other without padding.
     pub(crate) fn stored_bytes(&self) -> u128 {
-        self.frame_bytes() * self.frames as u128
+        (self.pixels() * u128::from(self.bits_allocated) * self.frames as u128).div_ceil(8)
     }
 }
 
@@ -34,6 +39,8 @@ pub(crate) struct SourceFile {
     pub(crate) sop_instance_uid: String,
     pub(crate) transfer_syntax: String,
     pub(crate) pixel_format: PixelFormat,
+    /// Maps stored values to modality units instead of slope and intercept.
+    pub(crate) lut: Option<Arc<ModalityLut>>,
 }
 
 /// One stored image plane and its place in the patient.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::geometry::subtract;
 use crate::header::{ImageFile, ImagePlane, Trouble};
 use crate::plane::PlaneGeometry;
-use crate::{Problem, Series, VolumePlan, check};
+use crate::{Limits, Problem, Series, VolumePlan, check};
 
 /// Direction cosines that differ by less belong to one orientation: writers round to 4 digits.
 const SAME_COSINE: f64 = 4e-4;
@@ -43,15 +43,15 @@ pub(crate) struct Group {
 }
 
 /// Groups files into series, sorted by SeriesInstanceUID, each with its checked volumes.
-pub(crate) fn group_into_series(files: Vec<ImageFile>) -> Vec<Series> {
+pub(crate) fn group_into_series(files: Vec<ImageFile>, limits: Limits) -> Vec<Series> {
     let mut by_series: BTreeMap<String, Vec<Arc<ImageFile>>> = BTreeMap::new();
     for file in files {
         by_series.entry(file.series_instance_uid.clone()).or_default().push(Arc::new(file));
     }
-    by_series.into_values().map(series).collect()
+    by_series.into_values().map(|files| series(files, limits)).collect()
 }
 
-fn series(mut files: Vec<Arc<ImageFile>>) -> Series {
+fn series(mut files: Vec<Arc<ImageFile>>, limits: Limits) -> Series {
     files.sort_by(|a, b| identity(a).cmp(&identity(b)));
     let instances = files.len();
     let (first, warnings) = (files[0].clone(), without_copies(&mut files));
@@ -61,7 +61,7 @@ fn series(mut files: Vec<Arc<ImageFile>>) -> Series {
         .enumerate()
         .map(|(volume, mut group)| {
             group.warnings.extend(warnings.iter().cloned());
-            check::plan(group, volume)
+            check::plan(group, volume, limits)
         })
         .collect();
     Series {

@@ -3,18 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
-use dicom_object::{DefaultDicomObject, FileMetaTableBuilder, InMemDicomObject};
 
-use crate::element::{self, Layout, Stop, name, walk};
+use crate::codec;
+use crate::data_set::DataSet;
+use crate::element::{self, Layout, PixelData, Stop, name, walk};
 use crate::frame::{PixelFormat, SourceFile};
+use crate::limits::size_text;
+use crate::lut::ModalityLut;
 use crate::plane::{PlaneGeometry, Reader};
-use crate::{Problem, RejectedFile};
+use crate::{Error, Frame, Limits, Problem, RejectedFile, bytes};
 
 /// Bytes read at first; the headers of nearly all single-frame images are shorter.
 const FIRST_READ: u64 = 1 << 16;
@@ -42,6 +45,8 @@ pub(crate) struct ImageFile {
     pub(crate) series_description: String,
     pub(crate) sop_class_uid: String,
     pub(crate) frame_of_reference: Option<String>,
+    /// Digest of PatientID, to tell patients apart without keeping who they are.
+    pub(crate) patient: blake3::Hash,
     pub(crate) monochrome1: bool,
     pub(crate) attributes: BTreeMap<Tag, String>,
     pub(crate) planes: Vec<ImagePlane>,
@@ -70,8 +75,8 @@ pub(crate) struct ImagePlane {
 }
 
 /// Reads the header of a file.
-pub(crate) fn read_header(path: &Path) -> FileKind {
-    match read_skeleton(path) {
+pub(crate) fn read_header(path: &Path, limits: Limits) -> FileKind {
+    match read_skeleton(path, limits) {
         Err(error) => FileKind::Rejected(RejectedFile {
             path: path.to_path_buf(),
             code: "unreadable_file".into(),
@@ -83,22 +88,9 @@ pub(crate) fn read_header(path: &Path) -> FileKind {
         Ok(Skeleton::NotDicom) => FileKind::Other,
         Ok(Skeleton::Walked { bytes, layout, broken, file_length }) => {
             let problem = broken.map(|message| damage("truncated_file", &message));
-            interpret(path, &bytes, &layout, problem, file_length)
+            interpret(path, &bytes, &layout, problem, file_length, limits)
         }
     }
-}
-
-/// Opens the data set between two offsets of a file as an object with its transfer syntax.
-pub(crate) fn parse(data_set: &[u8], transfer_syntax: &str) -> Result<DefaultDicomObject, String> {
-    let meta = FileMetaTableBuilder::new()
-        .media_storage_sop_class_uid("")
-        .media_storage_sop_instance_uid("")
-        .transfer_syntax(transfer_syntax)
-        .build()
-        .map_err(|error| error.to_string())?;
-    let mut head = b"DICM".to_vec();
-    meta.write(&mut head).map_err(|error| error.to_string())?;
-    dicom_object::from_reader(Cursor::new(head).chain(data_set)).map_err(|error| with_causes(&error))
 }
 
 enum Skeleton {
@@ -106,7 +98,7 @@ enum Skeleton {
     Walked { bytes: Vec<u8>, layout: Layout, broken: Option<String>, file_length: u64 },
 }
 
-fn read_skeleton(path: &Path) -> std::io::Result<Skeleton> {
+fn read_skeleton(path: &Path, limits: Limits) -> std::io::Result<Skeleton> {
     let mut file = File::open(path)?;
     let file_length = file.metadata()?.len();
     let mut bytes = Vec::new();
@@ -123,6 +115,10 @@ fn read_skeleton(path: &Path) -> std::io::Result<Skeleton> {
                 continue;
             }
             Err(Stop::Damaged { message, so_far }) => (*so_far, Some(message)),
+            Ok(layout) if layout.transfer_syntax == element::DEFLATED_LITTLE_ENDIAN => {
+                file.read_to_end(&mut bytes)?;
+                return Ok(inflated_skeleton(bytes, layout, limits));
+            }
             Ok(layout) => {
                 let broken = broken_pixel_data(&mut file, file_length, &layout);
                 (layout, broken)
@@ -132,15 +128,32 @@ fn read_skeleton(path: &Path) -> std::io::Result<Skeleton> {
     }
 }
 
+fn inflated_skeleton(bytes: Vec<u8>, layout: Layout, limits: Limits) -> Skeleton {
+    let (mut bytes, walked) = bytes::inflated(bytes, layout, limits.memory);
+    let file_length = bytes.len() as u64;
+    let (layout, broken) = match walked {
+        Ok(layout) => {
+            let length = layout.pixel_data.and_then(|data| Some((data, data.length?)));
+            let broken = length.and_then(|(data, length)| too_long(data, length, file_length));
+            bytes.truncate(layout.header_end);
+            (layout, broken)
+        }
+        Err(Stop::Damaged { message, so_far }) => (*so_far, Some(message)),
+        Err(Stop::NotDicom | Stop::NeedMore) => return Skeleton::NotDicom,
+    };
+    Skeleton::Walked { bytes, layout, broken, file_length }
+}
+
+fn too_long(data: PixelData, length: usize, file_length: u64) -> Option<String> {
+    let left = file_length.saturating_sub(data.value as u64);
+    (length as u64 > left).then(|| format!("{} claims {length} bytes where {left} are left", name(data.tag)))
+}
+
 /// Says what is wrong with the pixel data element, should it not lie in the file as a whole.
 fn broken_pixel_data(file: &mut File, file_length: u64, layout: &Layout) -> Option<String> {
     let pixel_data = layout.pixel_data?;
     match pixel_data.length {
-        Some(length) => {
-            let left = file_length.saturating_sub(pixel_data.value as u64);
-            (length as u64 > left)
-                .then(|| format!("{} claims {length} bytes where {left} are left", name(pixel_data.tag)))
-        }
+        Some(length) => too_long(pixel_data, length, file_length),
         None => element::fragments_end(pixel_data.value, file_length, |at, head| {
             file.seek(SeekFrom::Start(at))?;
             file.read_exact(head)
@@ -150,64 +163,60 @@ fn broken_pixel_data(file: &mut File, file_length: u64, layout: &Layout) -> Opti
     }
 }
 
-fn interpret(path: &Path, bytes: &[u8], layout: &Layout, broken: Option<Problem>, file_length: u64) -> FileKind {
-    if layout.transfer_syntax == element::DEFLATED_LITTLE_ENDIAN {
-        return rejected(path, unsupported_transfer_syntax(&layout.transfer_syntax));
-    }
-    let data_set = bytes.get(layout.data_set..layout.header_end).unwrap_or_default();
-    let object = match parse(data_set, element::header_syntax(&layout.transfer_syntax)) {
-        Ok(object) => object,
-        Err(message) => return rejected(path, broken.unwrap_or_else(|| damage("unreadable_header", &message))),
-    };
-    if object.get(tags::DIRECTORY_RECORD_SEQUENCE).is_some() {
+fn interpret(
+    path: &Path,
+    bytes: &[u8],
+    layout: &Layout,
+    broken: Option<Problem>,
+    file_length: u64,
+    limits: Limits,
+) -> FileKind {
+    let object = DataSet::of(bytes, layout);
+    if object.element(tags::DIRECTORY_RECORD_SEQUENCE).is_some() {
         return FileKind::Other;
     }
     if broken.is_none() && layout.pixel_data.is_none() {
         return rejected(path, no_image(&object));
     }
-    let Some(series_instance_uid) = text(&object, tags::SERIES_INSTANCE_UID) else {
+    let Some(series_instance_uid) = object.text(tags::SERIES_INSTANCE_UID) else {
         let missing = || missing(tags::SERIES_INSTANCE_UID);
         return rejected(path, broken.unwrap_or_else(missing));
     };
-    FileKind::Image(Box::new(image_file(path, &object, series_instance_uid, layout, broken, file_length)))
+    FileKind::Image(Box::new(image_file(path, &object, series_instance_uid, layout, broken, file_length, limits)))
 }
 
 fn image_file(
     path: &Path,
-    object: &InMemDicomObject,
+    object: &DataSet,
     series_instance_uid: String,
     layout: &Layout,
     broken: Option<Problem>,
     file_length: u64,
+    limits: Limits,
 ) -> ImageFile {
-    let sop_instance_uid = text(object, tags::SOP_INSTANCE_UID);
-    let format = pixel_format(object);
-    let mut warnings = Vec::new();
-    let mut trouble = broken.map(Trouble::Damage);
-    let mut note = |found: Option<Trouble>| trouble = trouble.take().or(found);
-    if sop_instance_uid.is_none() {
-        note(Some(Trouble::Damage(missing(tags::SOP_INSTANCE_UID))));
-    }
-    note(unsupported_kind(object, layout));
-    note(format.as_ref().err().cloned());
-    let pixel_format = format.unwrap_or_default();
-    note(wrong_length(&pixel_format, layout, file_length, &mut warnings).map(Trouble::Damage));
+    let sop_instance_uid = object.text(tags::SOP_INSTANCE_UID);
+    let PixelPart { format: pixel_format, lut, trouble: unreadable, warnings } =
+        PixelPart::of(object, layout, file_length, limits);
+    let nameless = sop_instance_uid.is_none().then(|| Trouble::Damage(missing(tags::SOP_INSTANCE_UID)));
+    let trouble = broken.map(Trouble::Damage).or(nameless).or(unreadable);
     let planes = if trouble.is_none() { planes(object, pixel_format.frames) } else { Ok(Vec::new()) };
     let trouble = trouble.or(planes.as_ref().err().cloned()).map(|trouble| trouble.in_file(path));
-    let get = |tag| text(object, tag).unwrap_or_default();
+    let get = |tag| object.text(tag).unwrap_or_default();
     ImageFile {
         source: Arc::new(SourceFile {
             path: path.to_path_buf(),
             sop_instance_uid: sop_instance_uid.unwrap_or_default(),
             transfer_syntax: layout.transfer_syntax.clone(),
             pixel_format,
+            lut,
         }),
         series_instance_uid,
         study_instance_uid: get(tags::STUDY_INSTANCE_UID),
         modality: get(tags::MODALITY),
         series_description: get(tags::SERIES_DESCRIPTION),
         sop_class_uid: get(tags::SOP_CLASS_UID),
-        frame_of_reference: text(object, tags::FRAME_OF_REFERENCE_UID),
+        frame_of_reference: object.text(tags::FRAME_OF_REFERENCE_UID),
+        patient: blake3::hash(get(tags::PATIENT_ID).as_bytes()),
         monochrome1: get(tags::PHOTOMETRIC_INTERPRETATION) == "MONOCHROME1",
         attributes: attributes(object),
         planes: planes.unwrap_or_default(),
@@ -231,11 +240,35 @@ impl Trouble {
     }
 }
 
+/// What a header says of the pixels, and why they cannot be read.
+struct PixelPart {
+    format: PixelFormat,
+    lut: Option<Arc<ModalityLut>>,
+    trouble: Option<Trouble>,
+    warnings: Vec<Problem>,
+}
+
+impl PixelPart {
+    fn of(object: &DataSet, layout: &Layout, file_length: u64, limits: Limits) -> Self {
+        let read = pixel_format(object, layout);
+        let unreadable = read.as_ref().err().cloned();
+        let format = read.unwrap_or_default();
+        let mut warnings = Vec::new();
+        let lut = ModalityLut::of(object, format.signed);
+        let trouble = unsupported_kind(object, layout)
+            .or(unreadable)
+            .or_else(|| wrong_length(&format, layout, file_length, &mut warnings).map(Trouble::Damage))
+            .or_else(|| too_large(&format, layout, limits).map(Trouble::Kind))
+            .or_else(|| lut.as_ref().err().cloned().map(Trouble::Kind));
+        PixelPart { format, lut: lut.unwrap_or_default().map(Arc::new), trouble, warnings }
+    }
+}
+
 /// Images that are whole but of a kind this crate does not turn into voxels.
-fn unsupported_kind(object: &InMemDicomObject, layout: &Layout) -> Option<Trouble> {
-    let image_type = text(object, tags::IMAGE_TYPE).unwrap_or_default();
-    let photometric = text(object, tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default();
-    let samples = number(object, tags::SAMPLES_PER_PIXEL).unwrap_or(1);
+fn unsupported_kind(object: &DataSet, layout: &Layout) -> Option<Trouble> {
+    let image_type = object.text(tags::IMAGE_TYPE).unwrap_or_default();
+    let photometric = object.text(tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default();
+    let samples = number(object, tags::SAMPLES_PER_PIXEL).ok().flatten().unwrap_or(1);
     let problem = if image_type.split('\\').any(|value| value == "MOSAIC") {
         Problem::new(
             "mosaic",
@@ -248,18 +281,6 @@ fn unsupported_kind(object: &InMemDicomObject, layout: &Layout) -> Option<Troubl
             format!("SamplesPerPixel is {samples} and PhotometricInterpretation is {photometric}: a colour image"),
             "choose a series of grey-scale images",
         )
-    } else if object.get(tags::MODALITY_LUT_SEQUENCE).is_some() {
-        Problem::new(
-            "modality_lut",
-            "ModalityLUTSequence (0028,3000) maps the stored values; such tables are not supported",
-            "export the series with RescaleSlope and RescaleIntercept",
-        )
-    } else if layout.pixel_data.is_some_and(|data| data.tag != tags::PIXEL_DATA) {
-        Problem::new(
-            "unsupported_pixel_format",
-            "the pixels are floating point numbers (FloatPixelData or DoubleFloatPixelData)",
-            "export the series with integer PixelData",
-        )
     } else if !can_decode(&layout.transfer_syntax) {
         unsupported_transfer_syntax(&layout.transfer_syntax)
     } else {
@@ -268,35 +289,31 @@ fn unsupported_kind(object: &InMemDicomObject, layout: &Layout) -> Option<Troubl
     Some(Trouble::Kind(problem))
 }
 
-/// Returns whether pixels of a transfer syntax can be decoded by this build.
+/// Returns whether pixels of a transfer syntax can be decoded.
 pub(crate) fn can_decode(transfer_syntax: &str) -> bool {
-    let decodable = [
-        uids::IMPLICIT_VR_LITTLE_ENDIAN,
-        uids::EXPLICIT_VR_LITTLE_ENDIAN,
+    is_native(transfer_syntax) || codec::COMPRESSED.contains(&transfer_syntax)
+}
+
+fn is_native(transfer_syntax: &str) -> bool {
+    let native = [
+        element::IMPLICIT_LITTLE_ENDIAN,
+        element::EXPLICIT_LITTLE_ENDIAN,
         element::EXPLICIT_BIG_ENDIAN,
-        uids::RLE_LOSSLESS,
-        uids::JPEG_BASELINE8_BIT,
-        uids::JPEG_LOSSLESS,
-        uids::JPEG_LOSSLESS_SV1,
-        uids::JPEG2000_LOSSLESS,
-        uids::JPEG2000,
+        element::DEFLATED_LITTLE_ENDIAN,
     ];
-    let jpeg_ls = [uids::JPEGLS_LOSSLESS, uids::JPEGLS_NEAR_LOSSLESS];
-    decodable.contains(&transfer_syntax) || cfg!(feature = "charls") && jpeg_ls.contains(&transfer_syntax)
+    native.contains(&transfer_syntax)
 }
 
 fn unsupported_transfer_syntax(uid: &str) -> Problem {
-    let jpeg_ls = uid == uids::JPEGLS_LOSSLESS || uid == uids::JPEGLS_NEAR_LOSSLESS;
-    let note = if jpeg_ls { ", or use a build with the `charls` feature" } else { "" };
     Problem::new(
         "unsupported_transfer_syntax",
         format!("TransferSyntaxUID is {uid}, which cannot be decoded"),
-        format!("convert the files to Explicit VR Little Endian (for example `gdcmconv --raw`){note}"),
+        "convert the files to Explicit VR Little Endian (for example `gdcmconv --raw`)",
     )
 }
 
-fn no_image(object: &InMemDicomObject) -> Problem {
-    let class = text(object, tags::SOP_CLASS_UID).unwrap_or_else(|| "unknown".into());
+fn no_image(object: &DataSet) -> Problem {
+    let class = object.text(tags::SOP_CLASS_UID).unwrap_or_else(|| "unknown".into());
     Problem::new(
         "not_an_image",
         format!("the object has no PixelData (SOPClassUID {class})"),
@@ -304,22 +321,33 @@ fn no_image(object: &InMemDicomObject) -> Problem {
     )
 }
 
-fn pixel_format(object: &InMemDicomObject) -> Result<PixelFormat, Trouble> {
-    let need = |tag| number(object, tag).ok_or_else(|| Trouble::Damage(missing(tag)));
+fn pixel_format(object: &DataSet, layout: &Layout) -> Result<PixelFormat, Trouble> {
+    let need = |tag| number(object, tag)?.ok_or_else(|| Trouble::Damage(missing(tag)));
+    let float = layout.pixel_data.is_some_and(|data| data.tag != tags::PIXEL_DATA);
     let rows = need(tags::ROWS)?;
     let columns = need(tags::COLUMNS)?;
     let bits_allocated = need(tags::BITS_ALLOCATED)?;
-    let bits_stored = number(object, tags::BITS_STORED).unwrap_or(bits_allocated);
-    let high_bit = number(object, tags::HIGH_BIT).unwrap_or(bits_stored.saturating_sub(1));
-    let signed = number(object, tags::PIXEL_REPRESENTATION).unwrap_or(0);
-    let frames = number(object, tags::NUMBER_OF_FRAMES).unwrap_or(1);
-    let fits = bits_stored >= 1 && bits_stored <= high_bit + 1 && high_bit < bits_allocated;
-    if !matches!(bits_allocated, 8 | 16 | 32) || !fits || signed > 1 {
+    let bits_stored = if float { bits_allocated } else { need(tags::BITS_STORED)? };
+    let high_bit = number(object, tags::HIGH_BIT)?.unwrap_or(bits_stored.saturating_sub(1));
+    let signed = if float { 0 } else { need(tags::PIXEL_REPRESENTATION)? };
+    let frames = number(object, tags::NUMBER_OF_FRAMES)?.unwrap_or(1);
+    let fits = bits_stored >= 1 && bits_stored <= high_bit.saturating_add(1) && high_bit < bits_allocated;
+    let allowed = match (float, is_native(&layout.transfer_syntax)) {
+        (true, _) => layout.pixel_data.is_some_and(|data| {
+            bits_allocated == if data.tag == tags::FLOAT_PIXEL_DATA { 32 } else { 64 } && data.length.is_some()
+        }),
+        (false, true) => matches!(bits_allocated, 1 | 8 | 16 | 32) && fits && signed <= 1,
+        (false, false) => {
+            let rle = layout.transfer_syntax == uids::RLE_LOSSLESS;
+            (matches!(bits_allocated, 8 | 16) || rle && bits_allocated == 32) && fits && signed <= 1
+        }
+    };
+    if !allowed {
         return Err(Trouble::Kind(Problem::new(
             "unsupported_pixel_format",
             format!(
-                "BitsAllocated {bits_allocated}, BitsStored {bits_stored}, HighBit {high_bit}, PixelRepresentation \
-                 {signed} do not describe a supported image"
+                "BitsAllocated (0028,0100) {bits_allocated}, BitsStored {bits_stored}, HighBit {high_bit}, \
+                 PixelRepresentation {signed} do not describe a supported image"
             ),
             "export the series with 8, 16 or 32 bits allocated",
         )));
@@ -338,8 +366,66 @@ fn pixel_format(object: &InMemDicomObject) -> Result<PixelFormat, Trouble> {
         bits_stored: bits_stored as u16,
         high_bit: high_bit as u16,
         signed: signed == 1,
+        float,
         frames: frames as usize,
     })
+}
+
+/// Refuses sizes that only claims stand for. Native pixels are there; compressed ones can claim any size.
+fn too_large(format: &PixelFormat, layout: &Layout, limits: Limits) -> Option<Problem> {
+    let compressed = !is_native(&layout.transfer_syntax);
+    let voxels = format.pixels() * format.frames as u128;
+    if voxels * 4 <= u128::from(limits.memory) && !(compressed && format.pixels() > limits.compressed_pixels()) {
+        return None;
+    }
+    let message = format!(
+        "Rows {}, Columns {} and NumberOfFrames {} need more than the {} allowed",
+        format.rows,
+        format.columns,
+        format.frames,
+        size_text(limits.memory.into())
+    );
+    Some(Problem::new("too_large", message, "check Rows and Columns, or allow more with --max-memory"))
+}
+
+/// Reads what is needed to decode all frames of a file, wherever they lie in the patient.
+pub(crate) fn read_pixel_source(path: &Path, limits: Limits) -> crate::Result<Vec<Frame>> {
+    let refused = |problem: &Problem| Error::Pixels {
+        path: path.to_path_buf(),
+        code: problem.code.clone(),
+        message: format!("{}; {}", problem.message, problem.cure),
+    };
+    let skeleton = read_skeleton(path, limits);
+    let skeleton = skeleton.map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let Skeleton::Walked { bytes, layout, broken, file_length } = skeleton else {
+        return Err(refused(&damage("not_dicom", "it has no DICOM header")));
+    };
+    let object = DataSet::of(&bytes, &layout);
+    if broken.is_none() && layout.pixel_data.is_none() {
+        return Err(refused(&no_image(&object)));
+    }
+    let broken = broken.map(|message| damage("truncated_file", &message));
+    let part = PixelPart::of(&object, &layout, file_length, limits);
+    if let Some(problem) = broken.as_ref().or(part.trouble.as_ref().map(Trouble::problem)) {
+        return Err(refused(problem));
+    }
+    let file = Arc::new(SourceFile {
+        path: path.to_path_buf(),
+        sop_instance_uid: object.text(tags::SOP_INSTANCE_UID).unwrap_or_default(),
+        transfer_syntax: layout.transfer_syntax,
+        pixel_format: part.format,
+        lut: part.lut,
+    });
+    let per_frame = object.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
+    let shared = object.items(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE);
+    let shared = shared.first();
+    (0..file.pixel_format.frames)
+        .map(|number| {
+            let reader = Reader { object: &object, shared, frame: per_frame.get(number) };
+            let (slope, intercept) = reader.rescale().map_err(|problem| refused(&problem))?;
+            Ok(Frame { file: file.clone(), number, slope, intercept })
+        })
+        .collect()
 }
 
 /// Compares the length of native pixel data with what the header promises.
@@ -365,8 +451,8 @@ fn wrong_length(
     None
 }
 
-fn planes(object: &InMemDicomObject, frames: usize) -> Result<Vec<ImagePlane>, Trouble> {
-    let per_frame = items(object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
+fn planes(object: &DataSet, frames: usize) -> Result<Vec<ImagePlane>, Trouble> {
+    let per_frame = object.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
     if per_frame.is_empty() && frames > 1 {
         return Err(Trouble::Kind(Problem::new(
             "multi_frame_without_geometry",
@@ -384,18 +470,20 @@ fn planes(object: &InMemDicomObject, frames: usize) -> Result<Vec<ImagePlane>, T
             "export the file again",
         )));
     }
-    let shared = items(object, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE).first();
+    let shared = object.items(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE);
+    let shared = shared.first();
     (0..frames)
         .map(|number| Reader { object, shared, frame: per_frame.get(number) }.plane(number).map_err(Trouble::Damage))
         .collect()
 }
 
-fn attributes(object: &InMemDicomObject) -> BTreeMap<Tag, String> {
+fn attributes(object: &DataSet) -> BTreeMap<Tag, String> {
     object
+        .elements()
         .iter()
-        .filter(|element| matches!(element.header().tag.0, 0x0008 | 0x0018 | 0x0020 | 0x0028 | 0x0040 | 0x0054))
-        .filter(|element| is_selectable(element.vr()))
-        .filter_map(|element| Some((element.header().tag, text(object, element.header().tag)?)))
+        .filter(|element| matches!(element.tag.0, 0x0008 | 0x0018 | 0x0020 | 0x0028 | 0x0040 | 0x0054))
+        .filter(|element| is_selectable(element.vr))
+        .filter_map(|element| Some((element.tag, object.text(element.tag)?)))
         .filter(|(_, value)| value.len() <= LONGEST_ATTRIBUTE)
         .collect()
 }
@@ -408,19 +496,17 @@ pub(crate) fn is_selectable(vr: VR) -> bool {
     )
 }
 
-/// Returns a text value without padding; several values stay joined by backslashes. None when absent or empty.
-pub(crate) fn text(object: &InMemDicomObject, tag: Tag) -> Option<String> {
-    let values = object.get(tag)?.value().to_multi_str().ok()?;
-    let joined = values.iter().map(|value| value.trim_matches(['\0', ' '])).collect::<Vec<_>>().join("\\");
-    (!joined.trim_matches('\\').is_empty()).then_some(joined)
-}
-
-pub(crate) fn items(object: &InMemDicomObject, tag: Tag) -> &[InMemDicomObject] {
-    object.get(tag).and_then(|element| element.items()).unwrap_or_default()
-}
-
-fn number(object: &InMemDicomObject, tag: Tag) -> Option<u32> {
-    object.get(tag)?.value().to_multi_int::<u32>().ok()?.first().copied()
+/// Returns a whole number; none when the attribute is absent or empty.
+fn number(object: &DataSet, tag: Tag) -> Result<Option<u32>, Trouble> {
+    let Some(written) = object.text(tag) else { return Ok(None) };
+    match object.numbers(tag).as_deref() {
+        Some([value]) if value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(value) => Ok(Some(*value as u32)),
+        _ => Err(Trouble::Damage(Problem::new(
+            "not_a_number",
+            format!("{} is `{written}`, where one whole number should be", name(tag)),
+            "export the file again",
+        ))),
+    }
 }
 
 pub(crate) fn missing(tag: Tag) -> Problem {
@@ -442,14 +528,4 @@ fn rejected(path: &Path, problem: Problem) -> FileKind {
 fn has_dicom_extension(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     ["dcm", "dicom", "ima"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        message = format!("{message}: {next}");
-        cause = next.source();
-    }
-    message
 }

@@ -9,8 +9,12 @@
 //!
 //! What cannot be read rightly is refused with a stable code, the file, the attribute and the cure; nothing is guessed.
 
+mod bytes;
 mod check;
-mod codestream;
+mod codec;
+mod compare;
+mod condition;
+mod data_set;
 mod display;
 mod document;
 mod element;
@@ -19,8 +23,11 @@ mod frame;
 mod geometry;
 mod group;
 mod header;
+mod limits;
 mod load;
+mod lut;
 mod manifest;
+mod nifti;
 mod pixels;
 mod plane;
 mod problem;
@@ -32,15 +39,18 @@ mod store;
 mod volume;
 mod write;
 
-pub use document::{InspectDocument, VolumeEntry, inspect};
+pub use compare::{AttributeDifference, IgnoredAttributes, compare_files};
+pub use document::{InspectDocument, VolumeEntry, inspect, series_table};
 pub use error::{Error, Result};
 pub use frame::Frame;
 pub use geometry::{Plane, VolumeGeometry};
+pub use limits::Limits;
 pub use load::{load_series, load_volume};
 pub use manifest::{ManifestInstance, SeriesManifest};
+pub use pixels::{Pixels, read_pixels};
 pub use problem::{Problem, RejectedFile, Status};
-pub use rules::SelectionRules;
-pub use scan::{Scan, Series, VolumePlan, scan};
+pub use rules::{Preference, SelectionRules};
+pub use scan::{Scan, Series, VolumePlan, scan, scan_within};
 pub use select::{ChosenSeries, LeftOut, Selection, select};
 pub use volume::{SourceSlice, Volume};
 pub use write::{RefusedVolume, VolumesDocument, WrittenVolume, write_volume, write_volumes};

@@ -21,7 +21,7 @@ pub fn load_volume(plan: &VolumePlan) -> Result<Volume> {
     let mut voxels = vec![0.0_f32; slices * rows * columns];
     by_file(&plan.frames, voxels.chunks_mut(rows * columns))
         .into_par_iter()
-        .try_for_each(|frames| pixels::decode_file(&frames[0].0.file, frames))?;
+        .try_for_each(|frames| pixels::decode_file(&frames[0].0.file, frames, plan.limits))?;
     let voxels = Array3::from_shape_vec(geometry.shape, voxels)
         .map_err(|error| Error::Argument { message: format!("shape of the volume: {error}") })?;
     Ok(Volume {

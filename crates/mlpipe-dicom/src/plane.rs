@@ -1,13 +1,15 @@
 //! The place of one frame in the patient, from its own attributes or from functional groups (enhanced multi-frame).
 
+use std::borrow::Cow;
+
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use dicom_object::InMemDicomObject;
 
 use crate::Problem;
+use crate::data_set::DataSet;
 use crate::element::name;
 use crate::geometry::{cross, dot, norm, scale, subtract, unit};
-use crate::header::{ImagePlane, items, missing, text};
+use crate::header::{ImagePlane, missing};
 
 /// Length and orthogonality of direction cosines may be off by this much: cosines rounded to 4 digits are.
 const COSINE_TOLERANCE: f64 = 1e-3;
@@ -37,9 +39,9 @@ impl PlaneGeometry {
 
 /// Reads attributes of one frame: per-frame group, then shared group, then the top level.
 pub(crate) struct Reader<'a> {
-    pub(crate) object: &'a InMemDicomObject,
-    pub(crate) shared: Option<&'a InMemDicomObject>,
-    pub(crate) frame: Option<&'a InMemDicomObject>,
+    pub(crate) object: &'a DataSet<'a>,
+    pub(crate) shared: Option<&'a DataSet<'a>>,
+    pub(crate) frame: Option<&'a DataSet<'a>>,
 }
 
 impl Reader<'_> {
@@ -71,7 +73,7 @@ impl Reader<'_> {
         })
     }
 
-    fn rescale(&self) -> Result<(f64, f64), Problem> {
+    pub(crate) fn rescale(&self) -> Result<(f64, f64), Problem> {
         let group = tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE;
         let get = |tag, default: f64| match self.find(group, tag) {
             None => Ok(default),
@@ -118,22 +120,22 @@ impl Reader<'_> {
     }
 
     /// Looks an element up in the frame's group `group`, the shared one, then at the top level.
-    fn find(&self, group: Tag, tag: Tag) -> Option<&InMemDicomObject> {
-        let nested = [self.frame, self.shared]
-            .into_iter()
-            .flatten()
-            .find_map(|groups| items(groups, group).first().filter(|item| has_value(item, tag)));
-        nested.or_else(|| Some(self.object).filter(|object| has_value(object, tag)))
+    fn find(&self, group: Tag, tag: Tag) -> Option<Cow<'_, DataSet<'_>>> {
+        let nested = [self.frame, self.shared].into_iter().flatten().find_map(|groups| {
+            let item = groups.items(group).into_iter().next();
+            item.filter(|item| has_value(item, tag)).map(Cow::Owned)
+        });
+        nested.or_else(|| Some(self.object).filter(|object| has_value(object, tag)).map(Cow::Borrowed))
     }
 
     fn find_text(&self, group: Tag, tag: Tag) -> Option<String> {
-        text(self.find(group, tag)?, tag)
+        self.find(group, tag)?.text(tag)
     }
 
     fn numbers<const N: usize>(&self, group: Tag, tag: Tag) -> Result<[f64; N], Problem> {
         let object = self.find(group, tag).ok_or_else(|| missing(tag))?;
-        let found = text(object, tag).unwrap_or_default();
-        let values = object.get(tag).and_then(|element| element.value().to_multi_float64().ok()).unwrap_or_default();
+        let found = object.text(tag).unwrap_or_default();
+        let values = object.numbers(tag).unwrap_or_default();
         match <[f64; N]>::try_from(values) {
             Ok(values) if values.iter().all(|value| value.is_finite()) => Ok(values),
             _ => Err(Problem::new(
@@ -166,8 +168,8 @@ fn orthonormal(cosines: [f64; 6]) -> Result<([f64; 3], [f64; 3]), Problem> {
     Ok((row_axis, column_axis))
 }
 
-fn has_value(object: &InMemDicomObject, tag: Tag) -> bool {
-    text(object, tag).is_some()
+fn has_value(object: &DataSet, tag: Tag) -> bool {
+    object.text(tag).is_some()
 }
 
 fn rounded_echo_time(text: String) -> String {

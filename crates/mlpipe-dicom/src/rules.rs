@@ -1,5 +1,5 @@
-//! Selection rules: which volumes a pipeline asks for. Keys are DICOM keywords, `plane` and `min_instances`; a key that
-//! is none of these is refused with the nearest one, so that a misspelled rule cannot choose too much.
+//! Selection rules: which volumes a pipeline asks for. Keys are DICOM keywords, `plane`, `min_instances` and `prefer`; a
+//! key that is none of these is refused with the nearest one, so that a misspelled rule cannot choose too much.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_object::StandardDataDictionary;
 use serde_json::{Map, Value};
 
+use crate::condition::Condition;
 use crate::header::is_selectable;
 use crate::{Error, Plane, Result, VolumePlan};
 
@@ -19,20 +20,44 @@ const ALIKE: f64 = 0.85;
 /// Which volumes are wanted: attribute values, plane, number of instances. The default wants every usable volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SelectionRules {
-    /// Allowed values by DICOM keyword. An attribute with several values (`ORIGINAL\PRIMARY`) matches as a whole or by
-    /// one of them; numbers match as numbers.
-    pub attributes: BTreeMap<String, Vec<String>>,
+    /// Conditions by DICOM keyword: a volume must satisfy one of those that do not exclude, and none that do. An
+    /// attribute with several values (`ORIGINAL\PRIMARY`) matches as a whole or by one of them; numbers as numbers.
+    pub(crate) attributes: BTreeMap<String, Vec<Condition>>,
     /// Allowed planes; empty allows all.
     pub planes: Vec<Plane>,
     /// Fewest instances (slices, for files that hold several).
     pub min_instances: usize,
+    /// Which one of several matching volumes of a study is kept; none keeps all.
+    pub prefer: Option<Preference>,
+}
+
+/// What makes one of several matching volumes of a study the one to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preference {
+    /// Most slices.
+    Largest,
+    /// Least distance between slices.
+    Thinnest,
+    /// Latest SeriesDate and SeriesTime (AcquisitionDate and -Time, ContentDate and -Time where these are absent).
+    Newest,
+}
+
+impl Preference {
+    /// Returns the word used in rules.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Preference::Largest => "largest",
+            Preference::Thinnest => "thinnest",
+            Preference::Newest => "newest",
+        }
+    }
 }
 
 impl SelectionRules {
     /// Reads rules such as `{"Modality": "MR", "plane": "sagittal", "min_instances": 5}`.
     ///
     /// # Errors
-    /// When a key is neither `plane`, `min_instances` nor a DICOM keyword, or a value has the wrong type.
+    /// When a key is neither `plane`, `min_instances`, `prefer` nor a DICOM keyword, or a value has the wrong type.
     pub fn from_json(rules: &Map<String, Value>) -> Result<Self> {
         let mut read = SelectionRules::default();
         for (key, value) in rules {
@@ -46,9 +71,17 @@ impl SelectionRules {
                     let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
                     read.min_instances = count.ok_or_else(|| wrong(format!("{value} is not a whole number")))?;
                 }
+                "prefer" => {
+                    read.prefer = Some(match value.as_str() {
+                        Some("largest") => Preference::Largest,
+                        Some("thinnest") => Preference::Thinnest,
+                        Some("newest") => Preference::Newest,
+                        _ => return Err(wrong(format!("{value} is not one of largest, thinnest, newest"))),
+                    });
+                }
                 keyword => {
                     check_keyword(keyword).map_err(wrong)?;
-                    read.attributes.insert(keyword.to_owned(), texts(value).map_err(wrong)?);
+                    read.attributes.insert(keyword.to_owned(), Condition::read_all(value).map_err(wrong)?);
                 }
             }
         }
@@ -60,13 +93,14 @@ impl SelectionRules {
         let mut fits = Vec::new();
         for (keyword, wanted) in &self.attributes {
             let found = plan.attributes.get(keyword).cloned().unwrap_or_default();
-            let asked = wanted.join(" or ");
-            if found.is_empty() || !found.iter().all(|value| wanted.iter().any(|wanted| is_value(value, wanted))) {
+            let asked = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+            if !satisfied(wanted, &found) {
                 let found = if found.is_empty() { "absent".to_owned() } else { found.join(" and ") };
                 let code = if keyword == "Modality" { "modality" } else { "attribute" };
                 return Err((code, format!("{keyword} is {found}, the rule asks for {asked}")));
             }
-            fits.push(format!("{keyword} is {}", found.join(" and ")));
+            let found = if found.is_empty() { "absent".to_owned() } else { found.join(" and ") };
+            fits.push(format!("{keyword} is {found}"));
         }
         let plane = plan.plane.map_or("unknown", Plane::as_str);
         if !self.planes.is_empty() {
@@ -100,12 +134,14 @@ fn texts(value: &Value) -> std::result::Result<Vec<String>, String> {
     }
 }
 
-fn is_value(found: &str, wanted: &str) -> bool {
-    same(found, wanted) || found.split('\\').any(|part| same(part, wanted))
-}
-
-fn same(found: &str, wanted: &str) -> bool {
-    found == wanted || matches!((found.parse::<f64>(), wanted.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+/// Every value found must be named by one of the conditions that do not exclude, and by none that do. An absent
+/// attribute satisfies exclusions alone.
+fn satisfied(wanted: &[Condition], found: &[String]) -> bool {
+    let (excluded, included): (Vec<&Condition>, Vec<&Condition>) =
+        wanted.iter().partition(|condition| condition.is_exclusion());
+    let present = || !found.is_empty() && found.iter().all(|value| included.iter().any(|wanted| wanted.names(value)));
+    let unwanted = found.iter().any(|value| excluded.iter().any(|excluded| excluded.names(value)));
+    !unwanted && (included.is_empty() || present())
 }
 
 fn check_keyword(keyword: &str) -> std::result::Result<(), String> {
@@ -114,7 +150,7 @@ fn check_keyword(keyword: &str) -> std::result::Result<(), String> {
         Some(_) => Err("this attribute cannot be selected by; choose one that describes the acquisition".into()),
         None => Err(match nearest_keyword(keyword) {
             Some(near) => format!("there is no such DICOM keyword; did you mean `{near}`?"),
-            None => "it is neither `plane`, `min_instances` nor a DICOM keyword".into(),
+            None => "it is neither `plane`, `min_instances`, `prefer` nor a DICOM keyword".into(),
         }),
     }
 }
@@ -125,7 +161,7 @@ fn nearest_keyword(keyword: &str) -> Option<String> {
         .flat_map(|group| (0..=u16::MAX).filter_map(move |element| StandardDataDictionary.by_tag(Tag(group, element))));
     let known = known.filter(|entry| is_selectable(entry.vr().relaxed())).map(|entry| entry.alias().to_owned());
     known
-        .chain(["plane".to_owned(), "min_instances".to_owned()])
+        .chain(["plane", "min_instances", "prefer"].map(str::to_owned))
         .map(|known| (strsim::jaro_winkler(&known.to_lowercase(), &keyword.to_lowercase()), known))
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)))
@@ -164,7 +200,16 @@ mod tests {
     }
 
     #[test]
-    fn values_match_whole_in_part_or_as_numbers() {
-        assert!(is_value("ORIGINAL\\PRIMARY", "PRIMARY") && is_value("98.0", "98") && !is_value("MRX", "MR"));
+    fn exclusions_alone_are_satisfied_by_what_is_absent() {
+        let satisfied = |rule: Value, found: &[&str]| {
+            let found: Vec<String> = found.iter().map(|value| (*value).to_owned()).collect();
+            satisfied(&Condition::read_all(&rule).expect("conditions"), &found)
+        };
+        assert!(satisfied(json!("!LOCALIZER"), &[]) && satisfied(json!("!LOCALIZER"), &["ORIGINAL\\PRIMARY"]));
+        assert!(!satisfied(json!("!LOCALIZER"), &["ORIGINAL\\PRIMARY\\LOCALIZER"]));
+        assert!(
+            satisfied(json!(["/t2/i", "!/fs/i"]), &["T2 TSE"]) && !satisfied(json!(["/t2/i", "!/fs/i"]), &["T2 FS"])
+        );
+        assert!(!satisfied(json!(["/t2/i", "!/fs/i"]), &[]) && !satisfied(json!("MR"), &["MR", "CT"]));
     }
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::group::group_into_series;
 use crate::header::{FileKind, Trouble, read_header};
-use crate::{Error, Frame, Plane, Problem, RejectedFile, Result, Status, VolumeGeometry};
+use crate::{Error, Frame, Limits, Plane, Problem, RejectedFile, Result, Status, VolumeGeometry};
 
 /// What was found under some paths.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +63,8 @@ pub struct VolumePlan {
     pub geometry: Option<VolumeGeometry>,
     /// The stored images in slice order; files that could not be placed are not among them.
     pub frames: Vec<Frame>,
+    /// Bounds on memory that loading keeps.
+    pub(crate) limits: Limits,
     /// Number of files.
     pub instances: usize,
     /// Transfer syntax UIDs of the files, sorted.
@@ -98,9 +100,17 @@ impl VolumePlan {
 /// When one of `paths` itself cannot be read. Unreadable DICOM files below are listed in
 /// [`Scan::rejected_files`] instead.
 pub fn scan(paths: &[PathBuf]) -> Result<Scan> {
+    scan_within(paths, Limits::default())
+}
+
+/// As [`scan`], with other bounds on memory.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_within(paths: &[PathBuf], limits: Limits) -> Result<Scan> {
     let mut rejected_files = Vec::new();
     let files = files_under(paths, &mut rejected_files)?;
-    let kinds: Vec<FileKind> = files.par_iter().map(|path| read_header(path)).collect();
+    let kinds: Vec<FileKind> = files.par_iter().map(|path| read_header(path, limits)).collect();
     let mut images = Vec::new();
     let mut other_files = 0;
     for kind in kinds {
@@ -116,7 +126,7 @@ pub fn scan(paths: &[PathBuf]) -> Result<Scan> {
         }
     }
     rejected_files.sort_by(|a, b| a.path.cmp(&b.path));
-    let series = group_into_series(images);
+    let series = group_into_series(images, limits);
     tracing::debug!(
         files = files.len(),
         series = series.len(),

@@ -1,11 +1,12 @@
 //! Choosing volumes by rules, with the reason for every choice and every omission. Pure: looks at the scan alone.
 
-use std::collections::HashSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::{Plane, RejectedFile, Scan, SelectionRules, Series, VolumePlan};
+use crate::{Plane, Preference, RejectedFile, Scan, SelectionRules, Series, VolumePlan};
 
 /// What rules choose from a scan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -82,7 +83,81 @@ pub fn select(scan: &Scan, rules: &SelectionRules) -> Selection {
             }
         }
     }
+    if let Some(preference) = rules.prefer {
+        keep_preferred(&mut selection, scan, preference);
+    }
     selection
+}
+
+/// Keeps one volume of each study and leaves the others out, saying to which they lost and by what.
+fn keep_preferred(selection: &mut Selection, scan: &Scan, preference: Preference) {
+    let mut best: BTreeMap<&str, (Rank, ChosenSeries)> = BTreeMap::new();
+    let mut lost = Vec::new();
+    for chosen in std::mem::take(&mut selection.chosen) {
+        let Some(plan) = chosen.plan(scan) else { continue };
+        let rank = Rank::of(plan, preference);
+        match best.entry(&plan.study_instance_uid) {
+            Entry::Vacant(entry) => drop(entry.insert((rank, chosen))),
+            Entry::Occupied(mut entry) if rank.number > entry.get().0.number => {
+                lost.push((entry.insert((rank, chosen)), plan))
+            }
+            Entry::Occupied(_) => lost.push(((rank, chosen), plan)),
+        }
+    }
+    for ((rank, chosen), plan) in lost {
+        let (winning, winner) = &best[plan.study_instance_uid.as_str()];
+        let equal = if winning.number == rank.number { ", which comes first" } else { "" };
+        let reason = format!("it has {}; {} of the same study has {}{equal}", rank.text, winner.key, winning.text);
+        selection.left_out.push(LeftOut {
+            series_instance_uid: chosen.series_instance_uid,
+            volume: chosen.volume,
+            plane: Some(chosen.plane),
+            code: "not_preferred".into(),
+            reason,
+        });
+    }
+    selection.left_out.sort_by(|a, b| (&a.series_instance_uid, a.volume).cmp(&(&b.series_instance_uid, b.volume)));
+    selection.chosen = best
+        .into_values()
+        .map(|(_, mut chosen)| {
+            chosen.why.push_str(&format!(", preferred as {}", preference.as_str()));
+            chosen
+        })
+        .collect();
+    selection.chosen.sort_by(|a, b| (&a.series_instance_uid, a.volume).cmp(&(&b.series_instance_uid, b.volume)));
+}
+
+/// How good a volume is, higher being better, and in words.
+struct Rank {
+    number: f64,
+    text: String,
+}
+
+impl Rank {
+    fn of(plan: &VolumePlan, preference: Preference) -> Self {
+        match preference {
+            Preference::Largest => Rank { number: plan.shape[0] as f64, text: format!("{} slices", plan.shape[0]) },
+            Preference::Thinnest => {
+                let spacing = plan.spacing_mm[0].unwrap_or(f64::MAX);
+                Rank { number: -spacing, text: format!("{spacing:.3} mm between slices") }
+            }
+            Preference::Newest => newest(plan),
+        }
+    }
+}
+
+/// Ranks by date and time; a volume without a date comes last.
+fn newest(plan: &VolumePlan) -> Rank {
+    let value =
+        |keyword: &str| plan.attributes.get(keyword).and_then(|values| values.last()).filter(|value| !value.is_empty());
+    let moment = |name: &str| {
+        let date = value(&format!("{name}Date"))?;
+        let time = value(&format!("{name}Time")).map_or("0", |time| time.as_str());
+        let number = date.parse::<f64>().ok()? * 1e6 + time.parse::<f64>().ok()?;
+        Some(Rank { number, text: format!("{name}Date {date}, {name}Time {time}") })
+    };
+    let found = ["Series", "Acquisition", "Content"].into_iter().find_map(moment);
+    found.unwrap_or(Rank { number: f64::NEG_INFINITY, text: "no date".into() })
 }
 
 fn chosen(plan: &VolumePlan, series: &Series, series_index: usize, why: String, plane: Plane) -> ChosenSeries {

@@ -114,10 +114,11 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, format: &'static str) 
     })
 }
 
-type FileWriter = BufWriter<std::fs::File>;
+/// What a file is written through.
+pub(crate) type FileWriter = BufWriter<std::fs::File>;
 
 /// Writes beside the file and renames, so that no reader sees half of it.
-fn write_whole(path: &Path, write: impl FnOnce(&mut FileWriter) -> std::io::Result<()>) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut FileWriter) -> std::io::Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary: PathBuf = path.with_file_name(name);

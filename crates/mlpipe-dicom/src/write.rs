@@ -1,11 +1,11 @@
-//! The document of `mlpipe dicom volume`: volumes written as `.npy`, one refused volume not stopping the others.
+//! The document of `mlpipe dicom volume`: volumes written as `.npy` or NIfTI, one refused volume not stopping the others.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::store::write_npy;
-use crate::{Error, RejectedFile, Result, Scan, VolumeEntry, VolumePlan, load_volume, scan};
+use crate::{Error, Limits, RejectedFile, Result, Scan, VolumeEntry, VolumePlan, load_volume, nifti, scan_within};
 
 /// What `mlpipe dicom volume --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,8 +49,8 @@ pub struct RefusedVolume {
 /// # Errors
 /// When a path cannot be read or a file not written. A refused volume is not an error: it is in
 /// [`VolumesDocument::refused`], and the others are still written.
-pub fn write_volumes(paths: &[PathBuf], out: &Path) -> Result<VolumesDocument> {
-    let scan = scan(paths)?;
+pub fn write_volumes(paths: &[PathBuf], out: &Path, limits: Limits) -> Result<VolumesDocument> {
+    let scan = scan_within(paths, limits)?;
     std::fs::create_dir_all(out).map_err(|source| Error::Write { path: out.to_path_buf(), source })?;
     let mut document = empty_document(&scan);
     for plan in scan.series.iter().flat_map(|series| &series.volumes) {
@@ -59,17 +59,25 @@ pub fn write_volumes(paths: &[PathBuf], out: &Path) -> Result<VolumesDocument> {
     Ok(document)
 }
 
-/// Writes one volume of one series as f32 `.npy` to the file `out`.
+/// Writes one volume of one series to the file `out`: f32 `.npy` `[slice, row, column]`, or NIfTI-1 (`.nii`, `.nii.gz`) of
+/// the same voxels with their place in RAS.
 ///
 /// # Errors
-/// When `out` does not end in `.npy`, there is no such series or volume, `volume` is none and the series has several,
+/// When `out` does not end in `.npy`, `.nii` or `.nii.gz`, there is no such series or volume, `volume` is none and the series has several,
 /// or a file cannot be read or written. A refused volume is not an error: it is in [`VolumesDocument::refused`].
-pub fn write_volume(paths: &[PathBuf], series: &str, volume: Option<usize>, out: &Path) -> Result<VolumesDocument> {
-    if out.extension().is_none_or(|extension| extension != "npy") {
-        let message = format!("`{}`: volumes are written as .npy; NIfTI is not supported yet", out.display());
+pub fn write_volume(
+    paths: &[PathBuf],
+    series: &str,
+    volume: Option<usize>,
+    out: &Path,
+    limits: Limits,
+) -> Result<VolumesDocument> {
+    let name = out.to_string_lossy();
+    if ![".npy", ".nii", ".nii.gz"].iter().any(|ending| name.ends_with(ending)) {
+        let message = format!("`{}`: volumes are written as .npy, .nii or .nii.gz", out.display());
         return Err(Error::Argument { message });
     }
-    let scan = scan(paths)?;
+    let scan = scan_within(paths, limits)?;
     let plan = find(&scan, series, volume)?;
     let mut document = empty_document(&scan);
     add(&mut document, plan, out)?;
@@ -100,7 +108,10 @@ fn find<'scan>(scan: &'scan Scan, uid: &str, volume: Option<usize>) -> Result<&'
 fn add(document: &mut VolumesDocument, plan: &VolumePlan, path: &Path) -> Result<()> {
     match load_volume(plan) {
         Ok(volume) => {
-            write_npy(path, &volume.voxels)?;
+            match path.extension().is_some_and(|extension| extension == "npy") {
+                true => write_npy(path, &volume.voxels)?,
+                false => nifti::write(path, &volume)?,
+            }
             document.volumes.push(WrittenVolume { path: path.to_path_buf(), volume: VolumeEntry::of(plan) });
         }
         Err(error) => document.refused.push(refused(plan, &error)),
@@ -111,7 +122,7 @@ fn add(document: &mut VolumesDocument, plan: &VolumePlan, path: &Path) -> Result
 fn refused(plan: &VolumePlan, error: &Error) -> RefusedVolume {
     let (code, message) = match error {
         Error::Refused { problem, .. } => (problem.code.clone(), problem.to_string()),
-        Error::Pixels { code, .. } => ((*code).to_owned(), error.to_string()),
+        Error::Pixels { code, .. } => (code.clone(), error.to_string()),
         Error::Changed { .. } => ("file_changed".to_owned(), error.to_string()),
         _ => ("unreadable_file".to_owned(), error.to_string()),
     };

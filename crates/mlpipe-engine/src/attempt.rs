@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex};
 
 use indexmap::IndexMap;
 use mlpipe_artifacts::{ContentStore, Tree};
-use mlpipe_spec::{CommandLine, OutputDeclaration, OutputKind};
+use mlpipe_spec::{CommandLine, FailureCause, OutputDeclaration, OutputKind};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
+use crate::error::with_causes;
 use crate::outputs::Outputs;
 use crate::scheduler::TaskIndex;
 
@@ -31,6 +32,8 @@ pub(crate) struct Attempt {
     pub(crate) command: CommandLine,
     pub(crate) working_directory: PathBuf,
     pub(crate) environment: Vec<(String, String)>,
+    /// Variables of our own environment that the process does not get.
+    pub(crate) withheld: Vec<String>,
     pub(crate) log: PathBuf,
     pub(crate) items: Vec<AttemptItem>,
     pub(crate) declared: IndexMap<String, OutputDeclaration>,
@@ -53,6 +56,19 @@ pub(crate) struct Finished {
     pub(crate) tree: Tree,
     pub(crate) outputs: Outputs,
     pub(crate) metrics: BTreeMap<String, f64>,
+}
+
+/// Why an item's work came to nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    pub(crate) cause: FailureCause,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self { message, cause: FailureCause::Other }
+    }
 }
 
 /// Stops a process from another thread: its whole process group, first politely.
@@ -83,30 +99,34 @@ impl Attempt {
         self,
         content: &ContentStore,
         started: impl FnOnce(u32),
-    ) -> Vec<(TaskIndex, Result<Finished, String>)> {
+    ) -> Vec<(TaskIndex, Result<Finished, Failure>)> {
         let ended = self.execute(started);
         let results = self.batch_results.as_deref().map(read_results);
         let outcome = |item: &AttemptItem| match (&ended, &results) {
-            (Err(message), None) => Err(message.clone()),
-            (Ok(()), None) => self.finish(item, content),
+            (Err(failure), None) => Err(failure.clone()),
+            (Ok(()), None) => self.finish(item, content).map_err(Failure::from),
             (_, Some(results)) => match (results.get(&item.key), &ended) {
-                (Some(None), _) => self.finish(item, content),
-                (Some(Some(message)), _) => Err(message.clone()),
-                (None, Err(message)) => Err(message.clone()),
-                (None, Ok(())) => Err("the batch command ended without a result for this item".into()),
+                (Some(None), _) => self.finish(item, content).map_err(Failure::from),
+                (Some(Some(message)), _) => Err(message.clone().into()),
+                (None, Err(failure)) => Err(failure.clone()),
+                (None, Ok(())) => Err("the batch command ended without a result for this item".to_owned().into()),
             },
         };
         self.items.iter().map(|item| (item.task, outcome(item))).collect()
     }
 
-    fn execute(&self, started: impl FnOnce(u32)) -> Result<(), String> {
+    fn execute(&self, started: impl FnOnce(u32)) -> Result<(), Failure> {
         let mut child = self.spawn().map_err(|error| format!("cannot start `{}`: {error}", self.program()))?;
         started(child.id());
         let status = self.wait(&mut child).map_err(|error| format!("cannot wait for the process: {error}"))?;
         if status.success() {
             return Ok(());
         }
-        Err(format!("{}{}", describe(status), last_words(&self.log)))
+        let by_shell = matches!(self.command, CommandLine::Shell(_));
+        Err(Failure {
+            message: format!("{}{}", describe(status), last_words(&self.log)),
+            cause: cause(status, by_shell),
+        })
     }
 
     fn spawn(&self) -> std::io::Result<Child> {
@@ -126,6 +146,9 @@ impl Attempt {
                 command
             }
         };
+        for name in &self.withheld {
+            command.env_remove(name);
+        }
         command
             .current_dir(&self.working_directory)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -158,8 +181,9 @@ impl Attempt {
     fn finish(&self, item: &AttemptItem, content: &ContentStore) -> Result<Finished, String> {
         self.check_json(item)?;
         let metrics = read_metrics(&item.output_directory.join(METRICS_FILE))?;
-        let tree =
-            content.commit(&item.output_directory).map_err(|error| format!("cannot store the outputs: {error}"))?;
+        let tree = content
+            .commit(&item.output_directory)
+            .map_err(|error| format!("cannot store the outputs: {}", with_causes(&error)))?;
         let outputs = Outputs::find(&tree, &self.declared)?;
         Ok(Finished { tree, outputs, metrics })
     }
@@ -174,6 +198,14 @@ impl Attempt {
             }
         }
         Ok(())
+    }
+}
+
+fn cause(status: ExitStatus, by_shell: bool) -> FailureCause {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => FailureCause::of_exit_code(code, by_shell),
+        (None, Some(signal)) => FailureCause::Signal(signal),
+        (None, None) => FailureCause::Other,
     }
 }
 

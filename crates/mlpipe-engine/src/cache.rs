@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use mlpipe_artifacts::{Digest, Tree, write_atomically};
+use mlpipe_artifacts::{Digest, Tree, place_atomically_via, write_atomically_via};
 use mlpipe_tracking::RunId;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,11 @@ impl Action {
     ) -> Self {
         Self { format: ACTION_FORMAT.into(), pre_image, tree, metrics, run_id, duration_s }
     }
+
+    /// Tells whether this is a record that this version reads, of the work with this fingerprint.
+    pub(crate) fn is_of(&self, fingerprint: Digest) -> bool {
+        self.format == ACTION_FORMAT && self.pre_image.fingerprint() == fingerprint
+    }
 }
 
 /// Answer to the question whether some work is done already.
@@ -58,6 +63,18 @@ pub enum Lookup {
 }
 
 impl Workspace {
+    /// Looks up finished work, here and then in the remote cache if one is used; what is found there is kept here.
+    pub fn find_or_fetch_action(&self, fingerprint: Digest) -> Lookup {
+        let here = self.find_action(fingerprint);
+        let (Some(remote), Lookup::Miss | Lookup::ContentMissing) = (self.remote(), &here) else { return here };
+        let Some(action) = remote.fetch(fingerprint) else { return here };
+        if let Err(error) = self.keep_action(fingerprint, &action) {
+            tracing::warn!(%error, "what the remote cache gave cannot be kept here");
+            return here;
+        }
+        Lookup::Hit(Box::new(action))
+    }
+
     /// Looks up finished work. An entry of another format, or one that cannot be read, is a miss: the work is done again.
     pub fn find_action(&self, fingerprint: Digest) -> Lookup {
         match self.read_action(fingerprint) {
@@ -70,6 +87,11 @@ impl Workspace {
     /// Returns the facts behind a fingerprint, when its work was once finished here.
     pub fn pre_image(&self, fingerprint: Digest) -> Option<PreImage> {
         self.read_action(fingerprint).map(|action| action.pre_image)
+    }
+
+    /// Returns finished work, whether all its content is still there or not.
+    pub(crate) fn action(&self, fingerprint: Digest) -> Option<Action> {
+        self.read_action(fingerprint)
     }
 
     fn read_action(&self, fingerprint: Digest) -> Option<Action> {
@@ -85,22 +107,31 @@ impl Workspace {
         }
     }
 
-    /// Stores finished work under its fingerprint.
+    /// Stores finished work under its fingerprint, and sends it to the remote cache if one is used.
     ///
     /// # Errors
     /// When the entry cannot be written.
     pub fn store_action(&self, fingerprint: Digest, action: &Action) -> Result<()> {
+        self.keep_action(fingerprint, action)?;
+        if let Some(remote) = self.remote() {
+            remote.send(fingerprint, action);
+        }
+        Ok(())
+    }
+
+    fn keep_action(&self, fingerprint: Digest, action: &Action) -> Result<()> {
         let path = self.action_path(&fingerprint.to_string());
         crate::inputs::make_directory(path.parent().expect("an entry lies in a directory"))?;
         let bytes = serde_json::to_vec(action).expect("an action has only string keys");
-        Ok(write_atomically(&path, &bytes)?)
+        Ok(place_atomically_via(&self.attempts_directory(), &path, &bytes)?)
     }
 }
 
-/// Which fingerprint each task of a pipeline had when it was last looked at; the reason for a rerun is told against it.
+/// Under which fingerprint each task of a pipeline was last finished; the reason for a rerun is told against it.
 #[derive(Debug, Default)]
 pub(crate) struct Latest {
     path: PathBuf,
+    staging: PathBuf,
     fingerprints: BTreeMap<String, Digest>,
 }
 
@@ -108,7 +139,7 @@ impl Latest {
     pub(crate) fn read(workspace: &Workspace, pipeline: &str) -> Self {
         let path = workspace.latest_path(pipeline);
         let fingerprints = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { path, fingerprints: fingerprints.unwrap_or_default() }
+        Self { path, staging: workspace.attempts_directory(), fingerprints: fingerprints.unwrap_or_default() }
     }
 
     pub(crate) fn get(&self, task: &str) -> Option<Digest> {
@@ -121,6 +152,6 @@ impl Latest {
 
     pub(crate) fn write(&self) -> Result<()> {
         let bytes = serde_json::to_vec(&self.fingerprints).expect("a map of strings");
-        write_atomically(&self.path, &bytes).map_err(Error::from)
+        write_atomically_via(&self.staging, &self.path, &bytes).map_err(Error::from)
     }
 }

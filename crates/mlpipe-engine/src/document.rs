@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use mlpipe_tracking::RunId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Result of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -25,7 +25,7 @@ pub struct RunDocument {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunOutcome {
-    /// Every task is done or cached.
+    /// Every task is done, cached, or was skipped because of an `if`.
     Done,
     /// A task failed.
     Failed,
@@ -52,12 +52,14 @@ pub struct StepRow {
     pub duration_s: f64,
     /// Why it failed.
     pub error: Option<String>,
+    /// The tracked run that did the work, for one that was reused.
+    pub reused_from: Option<RunId>,
     /// Output of its last attempt.
     pub log: Option<PathBuf>,
 }
 
 /// How far a task came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepStatus {
     /// Work was done now.
@@ -116,6 +118,8 @@ pub enum PlannedAction {
     Reuse,
     /// Decide when its inputs are known.
     Decide,
+    /// Nothing: its `if` is false, or that of something it needs.
+    Skip,
 }
 
 /// What observers of a run hear.
@@ -139,6 +143,15 @@ pub enum Update<'a> {
         attempt: u32,
         /// Why it runs.
         reason: &'a str,
+    },
+    /// Somebody else is doing the same work; its result is waited for.
+    TaskWaiting {
+        /// Step.
+        name: &'a str,
+        /// Item.
+        key: Option<&'a str>,
+        /// The pipeline run that does it, when that is known.
+        run: Option<&'a str>,
     },
     /// An attempt failed and another one follows.
     TaskRetried {

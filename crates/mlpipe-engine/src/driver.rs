@@ -1,40 +1,45 @@
 //! Carries out what the scheduler decides: looks up finished work, starts attempts, stores and records what they made.
 //!
-//! One thread drives; each attempt waits for its process on a thread of its own and reports through a channel.
+//! What each command means stands in `driver/`. One thread drives; each attempt waits for its process on a thread of its own and reports through a channel.
+
+mod attempts;
+mod endings;
+mod reuse;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::Scope;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use indexmap::IndexMap;
-use mlpipe_artifacts::write_atomically;
-use mlpipe_spec::{Pipeline, StepId};
+use mlpipe_spec::Pipeline;
 use mlpipe_tracking::RunId;
 use rustix::process::Signal;
 
-use crate::attempt::{Attempt, AttemptItem, Control, Finished, batch_file};
-use crate::cache::{Action, Latest};
-use crate::document::{Observer, OutputPaths, RunDocument, RunOutcome, StepRow, StepStatus, Update};
+use crate::attempt::{Control, Failure, Finished};
+use crate::cache::Latest;
+use crate::document::{Observer, RunDocument, StepRow, StepStatus, Update};
 use crate::error::Result;
 use crate::fingerprint::PreImage;
 use crate::inputs::{Inputs, make_directory};
-use crate::journal::{Entry, Journal};
+use crate::journal::{Entry, JOURNAL_FORMAT, Journal, Start};
 use crate::outputs::Outputs;
-use crate::prepare::{Places, Preparer, Reason, View, look_up};
-use crate::recorder::{Recorder, TaskRecord};
-use crate::recover::recover;
-use crate::scheduler::{Capacity, Command, Event, Key, Scheduler, SkipCause, TaskIndex, TaskState};
-use crate::shape::shapes;
+use crate::pinned::RunRecord;
+use crate::prepare::{Preparer, Reason};
+use crate::recorder::Recorder;
+use crate::recover::put_in_order;
+use crate::scheduler::{Capacity, Command, Event, Scheduler, TaskIndex, TaskState};
+use crate::scope::Scope;
+use crate::work_lock::{WorkLock, most_locks};
 use crate::workspace::{RunLock, Workspace};
 
 /// How long a process that was asked to end may take before it is made to.
 const GRACE: Duration = Duration::from_secs(5);
 /// Tells a step where to write.
 pub(crate) const OUTPUT_DIRECTORY_VARIABLE: &str = "MLPIPE_OUTPUT_DIR";
-const JOURNAL_FORMAT: &str = "mlpipe.journal/1";
+/// How often a driver looks whether work that somebody else does is done.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What to run, and on what.
 #[derive(Debug)]
@@ -49,6 +54,8 @@ pub struct RunRequest<'a> {
     pub capacity: Capacity,
     /// Directory that steps find first in `PATH`: the one of the `mlpipe` command.
     pub program_directory: Option<PathBuf>,
+    /// Which steps the run is about, and which are done again.
+    pub scope: Scope,
     /// Version written to the journal.
     pub version: &'a str,
 }
@@ -68,7 +75,7 @@ pub struct Interrupter(Sender<Message>);
 enum Message {
     Interrupt,
     Started { attempt: usize, process_id: u32 },
-    Ended { attempt: usize, results: Vec<(TaskIndex, std::result::Result<Finished, String>)> },
+    Ended { attempt: usize, results: Vec<(TaskIndex, std::result::Result<Finished, Failure>)> },
 }
 
 impl Default for Mailbox {
@@ -106,19 +113,20 @@ pub fn run(
 ) -> Result<RunDocument> {
     let mut preparer = Preparer::new(request.pipeline, request.inputs, request.environment);
     preparer.check_sources()?;
-    recover(workspace)?;
+    let _use = put_in_order(workspace)?;
     let run_id = RunId::random();
     let directory = workspace.run_directory(&run_id);
     make_directory(&directory)?;
-    let _lock = RunLock::take(&directory)?;
+    RunRecord::write(workspace, &directory, request, &mut preparer)?;
+    let _lock = RunLock::drive(&directory)?;
     let started = Instant::now();
     let recorder = Recorder::start(workspace, request.pipeline, run_id.clone(), now_ms())?;
-    let keys = request.inputs.values().map(|items| items.keys().map(|key| Arc::from(key.as_str())).collect()).collect();
+    let start = Start::of(request);
     let driver = Driver {
         workspace,
         request,
         preparer,
-        scheduler: Scheduler::new(shapes(request.pipeline), keys, request.capacity),
+        scheduler: start.scheduler(),
         journal: Journal::create(&directory)?,
         latest: Latest::read(workspace, &request.pipeline.name),
         recorder,
@@ -129,11 +137,15 @@ pub fn run(
         outputs: HashMap::new(),
         attempts: HashMap::new(),
         attempts_started: 0,
+        locks: HashMap::new(),
+        most_locks: most_locks(),
+        awaited: Vec::new(),
+        delayed: Vec::new(),
         ended: 0,
         interrupted: false,
         sender: mailbox.sender.clone(),
     };
-    std::thread::scope(|scope| driver.drive(scope, &mailbox.receiver, started))
+    thread::scope(|scope| driver.drive(scope, &mailbox.receiver, start, started))
 }
 
 struct Driver<'a> {
@@ -151,6 +163,14 @@ struct Driver<'a> {
     outputs: HashMap<TaskIndex, Outputs>,
     attempts: HashMap<usize, RunningAttempt>,
     attempts_started: usize,
+    /// Of the tasks that are running, where results may be reused.
+    locks: HashMap<TaskIndex, WorkLock>,
+    /// Beyond this number work is done without a lock: two drivers may then do the same.
+    most_locks: usize,
+    /// Tasks whose work somebody else is doing.
+    awaited: Vec<TaskIndex>,
+    /// Tasks whose next attempt has to wait, and until when.
+    delayed: Vec<(Instant, TaskIndex)>,
     ended: usize,
     interrupted: bool,
     sender: Sender<Message>,
@@ -168,6 +188,8 @@ struct TaskRun {
 #[derive(Debug)]
 struct RunningAttempt {
     tasks: Vec<TaskIndex>,
+    /// Below the run's directory.
+    log: PathBuf,
     directory: PathBuf,
     control: Control,
     /// When it is asked to end, or, having been asked, made to end.
@@ -179,8 +201,9 @@ struct RunningAttempt {
 impl<'a> Driver<'a> {
     fn drive<'scope>(
         mut self,
-        scope: &'scope Scope<'scope, '_>,
+        scope: &'scope thread::Scope<'scope, '_>,
         messages: &Receiver<Message>,
+        start: Start,
         started: Instant,
     ) -> Result<RunDocument>
     where
@@ -195,19 +218,34 @@ impl<'a> Driver<'a> {
                 pipeline: pipeline.clone(),
                 run_id: self.run_id.to_string(),
                 mlpipe: self.request.version.into(),
+                start: Box::new(start),
             },
         )?;
+        self.journal.flush()?;
+        match self.work(scope, messages) {
+            Ok(()) => self.finish(started),
+            Err(error) => {
+                self.abandon(messages);
+                Err(error)
+            }
+        }
+    }
+
+    /// Carries out commands and waits for what comes of them, until all is over.
+    fn work<'scope>(&mut self, scope: &'scope thread::Scope<'scope, '_>, messages: &Receiver<Message>) -> Result<()>
+    where
+        'a: 'scope,
+    {
         let mut commands: VecDeque<Command> = self.scheduler.start().into();
         loop {
             self.meet_new_tasks()?;
             while let Some(command) = commands.pop_front() {
-                let event = self.obey(scope, command)?;
-                if let Some(event) = event {
+                for event in self.obey(scope, command)? {
                     commands.extend(self.tell(event)?);
                 }
             }
             if self.scheduler.is_finished() && self.attempts.is_empty() {
-                return self.finish(started);
+                return Ok(());
             }
             for event in self.next_events(messages)? {
                 commands.extend(self.tell(event)?);
@@ -237,6 +275,7 @@ impl<'a> Driver<'a> {
                 attempts: 0,
                 duration_s: 0.0,
                 error: None,
+                reused_from: None,
                 log: None,
             };
             self.journal.append(now_ms(), Entry::Task { task: index, step: row.name.clone(), key })?;
@@ -245,211 +284,34 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    fn obey<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, command: Command) -> Result<Option<Event>>
+    fn obey<'scope>(&mut self, scope: &'scope thread::Scope<'scope, '_>, command: Command) -> Result<Vec<Event>>
     where
         'a: 'scope,
     {
         match command {
             Command::Prepare(task) if self.scheduler.task(task).state == TaskState::Preparing => {
-                return self.prepare(task).map(Some);
+                return Ok(vec![self.prepare(task)?]);
             }
             Command::Prepare(_) => {}
-            Command::Launch(tasks) => self.launch(scope, &tasks)?,
-            Command::Skip(task, cause) => self.skip(task, cause),
+            Command::Launch(tasks) => return self.launch(scope, &tasks),
+            Command::Skip(task, cause) => self.skip(task, cause)?,
+            Command::Delay(task, delay) => self.delayed.push((Instant::now() + delay, task)),
             Command::StopAttempts => self.stop_attempts(),
         }
-        Ok(None)
+        Ok(Vec::new())
     }
-
-    // ---- finished work
-
-    fn prepare(&mut self, index: TaskIndex) -> Result<Event> {
-        let view = View { scheduler: &self.scheduler, outputs: &self.outputs };
-        let image = self.preparer.pre_image(&view, index)?;
-        let step = &self.request.pipeline.steps[self.scheduler.task(index).step];
-        let label = label(&self.tasks[index.0].row);
-        let (action, reason) = look_up(self.workspace, &self.latest, &label, &image, step.cache);
-        self.latest.set(&label, image.fingerprint());
-        let run = &mut self.tasks[index.0];
-        run.row.reason = reason.to_string();
-        run.image = image;
-        run.reason = Some(reason);
-        match action {
-            Some(action) => self.reuse(index, &action),
-            None => Ok(Event::MustRun { task: index }),
-        }
-    }
-
-    fn reuse(&mut self, index: TaskIndex, action: &Action) -> Result<Event> {
-        let step = self.scheduler.task(index).step;
-        let declared = &self.request.pipeline.steps[step].entry().outputs;
-        let Ok(mut outputs) = Outputs::find(&action.tree, declared) else { return Ok(Event::MustRun { task: index }) };
-        let run_id = RunId::random();
-        outputs.directory = Some(self.place(&run_id, &action.tree)?);
-        let collections = outputs.collections();
-        self.record_start(index, &run_id, Some(&action.run_id))?;
-        self.outputs.insert(index, outputs);
-        let row = &mut self.tasks[index.0].row;
-        row.run_id = Some(run_id);
-        row.duration_s = action.duration_s;
-        self.end_task(index, StepStatus::Cached, &action.metrics);
-        Ok(Event::Reused { task: index, collections })
-    }
-
-    /// Puts what a task wrote where its run's artifacts lie.
-    fn place(&self, run_id: &RunId, tree: &mlpipe_artifacts::Tree) -> Result<PathBuf> {
-        let directory = self.workspace.artifact_directory(self.recorder.experiment_id(), run_id);
-        self.workspace.content().materialize(tree, &directory)?;
-        Ok(directory)
-    }
-
-    // ---- attempts
-
-    fn launch<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, tasks: &[TaskIndex]) -> Result<()>
-    where
-        'a: 'scope,
-    {
-        let number = self.attempts_started;
-        self.attempts_started += 1;
-        let directory = self.workspace.attempts_directory().join(format!("{}-{number}", self.run_id));
-        let (attempt, timeout) = self.attempt(tasks, &directory)?;
-        for index in tasks {
-            self.task_started(*index, &attempt.log)?;
-        }
-        let running = RunningAttempt {
-            tasks: tasks.to_vec(),
-            directory,
-            control: attempt.control.clone(),
-            deadline: timeout.map(|timeout| Instant::now() + timeout),
-            timeout,
-            timed_out: false,
-        };
-        self.attempts.insert(number, running);
-        let sender = self.sender.clone();
-        let content = self.workspace.content();
-        scope.spawn(move || {
-            // The driver listens until every attempt has ended.
-            let started = |process_id| drop(sender.send(Message::Started { attempt: number, process_id }));
-            let results = attempt.run(content, started);
-            let _ = sender.send(Message::Ended { attempt: number, results });
-        });
-        Ok(())
-    }
-
-    /// Puts together one process for tasks of one step.
-    fn attempt(&mut self, tasks: &[TaskIndex], directory: &Path) -> Result<(Attempt, Option<Duration>)> {
-        let step_id = self.scheduler.task(tasks[0]).step;
-        let step = &self.request.pipeline.steps[step_id];
-        let run_inputs = self.directory.join("inputs");
-        let mut items = Vec::with_capacity(tasks.len());
-        for (position, index) in tasks.iter().enumerate() {
-            let place = directory.join(position.to_string());
-            let output_directory = place.join("outputs");
-            make_directory(&output_directory)?;
-            let view = View { scheduler: &self.scheduler, outputs: &self.outputs };
-            let places = Places { inputs: place.join("inputs"), run_inputs: run_inputs.clone() };
-            let values = self.preparer.values(&view, *index, &places)?;
-            let key = self.tasks[index.0].row.key.clone().unwrap_or_default();
-            self.tasks[index.0].row.run_id = Some(RunId::random());
-            items.push((AttemptItem { task: *index, key, output_directory }, values));
-        }
-        let mut batch_results = None;
-        let command = if step.batch.is_some() {
-            let (list, results) = (directory.join("batch.json"), directory.join("results.ndjson"));
-            write_atomically(&list, &batch_file(&items, &results))?;
-            batch_results = Some(results);
-            let line = step.entry().batch_command_line(&list.display().to_string());
-            line.expect("the pipeline was checked: a batched step has a batch command")
-        } else {
-            step.entry().command_line(&items[0].1)
-        };
-        let attempt = Attempt {
-            command,
-            working_directory: step.project.directory.clone(),
-            environment: self.step_environment(step_id, &items[0].0),
-            log: self.log_path(tasks)?,
-            items: items.into_iter().map(|(item, _)| item).collect(),
-            declared: step.entry().outputs.clone(),
-            batch_results,
-            control: Control::default(),
-        };
-        Ok((attempt, step.timeout))
-    }
-
-    fn step_environment(&self, step: StepId, first: &AttemptItem) -> Vec<(String, String)> {
-        let step = &self.request.pipeline.steps[step];
-        let run_id = self.tasks[first.task.0].row.run_id.as_ref().expect("set when the attempt is put together");
-        let mut variables = vec![
-            ("MLFLOW_RUN_ID".to_owned(), run_id.to_string()),
-            ("MLFLOW_EXPERIMENT_ID".into(), self.recorder.experiment_id().into()),
-            (OUTPUT_DIRECTORY_VARIABLE.into(), first.output_directory.display().to_string()),
-            ("MLPIPE_CPU".into(), step.resources.cpu.min(self.request.capacity.cpu).to_string()),
-        ];
-        if let Some(directory) = &self.request.program_directory {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            let all = [directory.clone()].into_iter().chain(std::env::split_paths(&path));
-            if let Ok(joined) = std::env::join_paths(all) {
-                variables.push(("PATH".into(), joined.to_string_lossy().into_owned()));
-            }
-        }
-        variables.extend(step.env.iter().map(|(name, value)| (name.clone(), value.clone())));
-        variables
-    }
-
-    /// `logs/STEP/KEY.ATTEMPT.log`; a batch has one log, named for its first item.
-    fn log_path(&self, tasks: &[TaskIndex]) -> Result<PathBuf> {
-        let task = self.scheduler.task(tasks[0]);
-        let mut path = self.directory.join("logs").join(&self.tasks[tasks[0].0].row.name);
-        let parents = task.key.len().saturating_sub(1);
-        path.extend(task.key.iter().take(parents).map(|part| part.as_ref()));
-        make_directory(&path)?;
-        let name = task.key.last().map_or("step", |part| part);
-        Ok(path.join(format!("{name}.{}.log", task.attempts)))
-    }
-
-    fn task_started(&mut self, index: TaskIndex, log: &Path) -> Result<()> {
-        let attempts = self.scheduler.task(index).attempts;
-        let run_id = self.tasks[index.0].row.run_id.clone().expect("set when the attempt is put together");
-        self.record_start(index, &run_id, None)?;
-        let run = &mut self.tasks[index.0];
-        run.started = Some(Instant::now());
-        run.row.attempts = attempts;
-        run.row.log = Some(log.to_owned());
-        let row = &run.row;
-        self.observer.update(&Update::TaskStarted {
-            name: &row.name,
-            key: row.key.as_deref(),
-            attempt: attempts,
-            reason: &row.reason,
-        });
-        Ok(())
-    }
-
-    fn record_start(&mut self, index: TaskIndex, run_id: &RunId, cached_from: Option<&RunId>) -> Result<()> {
-        let view = View { scheduler: &self.scheduler, outputs: &self.outputs };
-        let params = self.preparer.recorded(&view, index, |upstream| {
-            self.tasks[upstream.0].row.run_id.as_ref().map_or_else(String::new, RunId::to_string)
-        });
-        let run = &self.tasks[index.0];
-        self.recorder.task_started(TaskRecord {
-            step: self.scheduler.task(index).step,
-            label: &label(&run.row),
-            key: run.row.key.as_deref(),
-            run_id,
-            params,
-            fingerprint: run.image.fingerprint().to_string(),
-            reason: run.row.reason.clone(),
-            cached_from,
-            time_ms: now_ms(),
-        });
-        Ok(())
-    }
-
-    // ---- what happens
 
     /// Waits for messages or the next deadline.
     fn next_events(&mut self, messages: &Receiver<Message>) -> Result<Vec<Event>> {
-        let deadline = self.attempts.values().filter_map(|attempt| attempt.deadline).min();
+        self.journal.flush()?;
+        let settled = self.settle_awaited()?;
+        if !settled.is_empty() {
+            return Ok(settled);
+        }
+        let look_again = (!self.awaited.is_empty()).then(|| Instant::now() + LOOK_AGAIN);
+        let retries = self.delayed.iter().map(|(until, _)| *until);
+        let deadlines = self.attempts.values().filter_map(|attempt| attempt.deadline);
+        let deadline = deadlines.chain(look_again).chain(retries).min();
         let message = match deadline {
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(deadline) => messages.recv_timeout(deadline.saturating_duration_since(Instant::now())),
@@ -469,193 +331,15 @@ impl<'a> Driver<'a> {
             }
             Err(RecvTimeoutError::Timeout) => {
                 self.enforce_deadlines();
-                Ok(Vec::new())
+                Ok(self.end_delays())
             }
             Err(RecvTimeoutError::Disconnected) => unreachable!("the driver holds a sender itself"),
         }
     }
-
-    fn attempt_started(&mut self, attempt: usize, process_id: u32) -> Result<()> {
-        let tasks = self.attempts.get(&attempt).map(|attempt| attempt.tasks.clone()).unwrap_or_default();
-        self.journal.append(now_ms(), Entry::AttemptStarted { tasks, process_id })
-    }
-
-    fn attempt_ended(
-        &mut self,
-        attempt: usize,
-        results: Vec<(TaskIndex, std::result::Result<Finished, String>)>,
-    ) -> Result<Vec<Event>> {
-        let attempt = self.attempts.remove(&attempt).expect("each attempt ends once");
-        let mut events = Vec::with_capacity(results.len());
-        for (index, result) in results {
-            events.push(match result {
-                Ok(finished) => self.task_succeeded(index, finished)?,
-                Err(error) => self.task_failed(index, error, &attempt),
-            });
-        }
-        // What is left of a failed attempt is of no use; a leftover does no harm.
-        let _ = std::fs::remove_dir_all(&attempt.directory);
-        Ok(events)
-    }
-
-    fn task_succeeded(&mut self, index: TaskIndex, finished: Finished) -> Result<Event> {
-        let run = &mut self.tasks[index.0];
-        run.row.duration_s = run.started.map_or(0.0, |started| started.elapsed().as_secs_f64());
-        let run_id = run.row.run_id.clone().expect("a task that ran has a run");
-        let duration_s = run.row.duration_s;
-        let image = run.image.clone();
-        let cache = self.request.pipeline.steps[self.scheduler.task(index).step].cache;
-        let mut outputs = finished.outputs;
-        outputs.directory = Some(self.place(&run_id, &finished.tree)?);
-        if cache {
-            let fingerprint = image.fingerprint();
-            let action = Action::new(image, finished.tree, finished.metrics.clone(), run_id, duration_s);
-            self.workspace.store_action(fingerprint, &action)?;
-        }
-        let collections = outputs.collections();
-        self.outputs.insert(index, outputs);
-        self.end_task(index, StepStatus::Done, &finished.metrics);
-        Ok(Event::Succeeded { task: index, collections })
-    }
-
-    fn task_failed(&mut self, index: TaskIndex, error: String, attempt: &RunningAttempt) -> Event {
-        let error = match attempt.timeout {
-            Some(timeout) if attempt.timed_out => format!("timed out after {} s", timeout.as_secs_f64()),
-            _ => error,
-        };
-        let retries = self.request.pipeline.steps[self.scheduler.task(index).step].retries;
-        let run = &mut self.tasks[index.0];
-        run.row.duration_s = run.started.map_or(0.0, |started| started.elapsed().as_secs_f64());
-        run.row.error = Some(error);
-        if self.interrupted {
-            self.end_task(index, StepStatus::Killed, &BTreeMap::new());
-        } else if self.scheduler.task(index).attempts > retries {
-            self.end_task(index, StepStatus::Failed, &BTreeMap::new());
-        } else {
-            self.retry(index);
-        }
-        Event::Failed { task: index }
-    }
-
-    fn retry(&mut self, index: TaskIndex) {
-        let row = &self.tasks[index.0].row;
-        let run_id = row.run_id.clone().expect("a task that ran has a run");
-        let error = row.error.as_deref().unwrap_or_default();
-        self.observer.update(&Update::TaskRetried { name: &row.name, key: row.key.as_deref(), error });
-        self.recorder.attempt_failed(&run_id, now_ms());
-    }
-
-    fn skip(&mut self, index: TaskIndex, cause: SkipCause) {
-        self.tasks[index.0].row.reason = match cause {
-            SkipCause::Upstream(upstream) => {
-                let row = &self.tasks[self.root_cause(upstream).0].row;
-                format!("`{}` {}", label(row), if row.status == StepStatus::Killed { "was killed" } else { "failed" })
-            }
-            SkipCause::Stopped if self.interrupted => "the run was interrupted".into(),
-            SkipCause::Stopped => "the run was stopped by a failed step".into(),
-        };
-        self.tasks[index.0].row.status = StepStatus::Skipped;
-        self.announce_end(index);
-    }
-
-    fn root_cause(&self, mut index: TaskIndex) -> TaskIndex {
-        while let TaskState::Skipped(SkipCause::Upstream(upstream)) = self.scheduler.task(index).state {
-            index = upstream;
-        }
-        index
-    }
-
-    fn end_task(&mut self, index: TaskIndex, status: StepStatus, metrics: &BTreeMap<String, f64>) {
-        self.tasks[index.0].row.status = status;
-        if status == StepStatus::Done {
-            self.tasks[index.0].row.error = None;
-        }
-        let run_id = self.tasks[index.0].row.run_id.as_ref().expect("a task that ended has a run");
-        self.recorder.task_ended(self.scheduler.task(index).step, run_id, status, metrics, now_ms());
-        self.announce_end(index);
-    }
-
-    fn announce_end(&mut self, index: TaskIndex) {
-        self.ended += 1;
-        let known = self.scheduler.tasks().len();
-        let task = &self.tasks[index.0].row;
-        self.observer.update(&Update::TaskEnded { task, ended: self.ended, known });
-    }
-
-    // ---- stopping
-
-    fn stop_attempts(&mut self) {
-        self.signal_all(Signal::TERM);
-        for attempt in self.attempts.values_mut() {
-            attempt.deadline = Some(Instant::now() + GRACE);
-        }
-    }
-
-    fn signal_all(&self, signal: Signal) {
-        for attempt in self.attempts.values() {
-            attempt.control.signal(signal);
-        }
-    }
-
-    fn enforce_deadlines(&mut self) {
-        let now = Instant::now();
-        for attempt in self.attempts.values_mut() {
-            if attempt.deadline.is_some_and(|deadline| deadline <= now) {
-                let asked_before = attempt.timed_out || self.interrupted;
-                attempt.control.signal(if asked_before { Signal::KILL } else { Signal::TERM });
-                attempt.timed_out |= !self.interrupted;
-                attempt.deadline = Some(now + GRACE);
-            }
-        }
-    }
-
-    // ---- the end
-
-    fn finish(mut self, started: Instant) -> Result<RunDocument> {
-        let failed = self.tasks.iter().any(|run| matches!(run.row.status, StepStatus::Failed | StepStatus::Skipped));
-        let status = match (self.interrupted, failed) {
-            (true, _) => RunOutcome::Killed,
-            (false, true) => RunOutcome::Failed,
-            (false, false) => RunOutcome::Done,
-        };
-        self.latest.write()?;
-        let outputs = self.pipeline_outputs();
-        self.recorder.finish(status, now_ms())?;
-        self.journal.append(now_ms(), Entry::RunEnded { status: format!("{status:?}").to_lowercase() })?;
-        let document = RunDocument {
-            run_id: self.run_id,
-            status,
-            duration_s: started.elapsed().as_secs_f64(),
-            steps: self.tasks.into_iter().map(|run| run.row).collect(),
-            outputs,
-        };
-        self.observer.update(&Update::RunEnded { run: &document });
-        Ok(document)
-    }
-
-    fn pipeline_outputs(&self) -> IndexMap<String, OutputPaths> {
-        let pipeline = self.request.pipeline;
-        let of = |reference: &mlpipe_spec::OutputRef| {
-            let dimensions = pipeline.steps[reference.step].dimensions.len();
-            let done = (0..self.tasks.len()).map(TaskIndex).filter_map(|index| {
-                let task = self.scheduler.task(index);
-                let outputs = self.outputs.get(&index).filter(|_| task.step == reference.step)?;
-                Some((display_key(&task.key, dimensions), outputs.path(&reference.output)))
-            });
-            let paths: Vec<(Option<String>, PathBuf)> = done.collect();
-            if dimensions == 0 {
-                paths.into_iter().next().map(|(_, path)| OutputPaths::One(path))
-            } else {
-                let by_key = paths.into_iter().map(|(key, path)| (key.unwrap_or_default(), path));
-                Some(OutputPaths::ByKey(by_key.collect()))
-            }
-        };
-        pipeline.outputs.iter().filter_map(|(name, reference)| Some((name.clone(), of(reference)?))).collect()
-    }
 }
 
 /// Key parts joined by `/`, with `*` for parts that were never expanded; none for a step that runs once.
-pub(crate) fn display_key(key: &Key, dimensions: usize) -> Option<String> {
+pub(crate) fn display_key(key: &[impl AsRef<str>], dimensions: usize) -> Option<String> {
     let parts: Vec<&str> =
         key.iter().map(|part| part.as_ref()).chain((key.len() < dimensions).then_some("*")).collect();
     (dimensions > 0).then(|| parts.join("/"))

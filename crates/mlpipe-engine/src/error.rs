@@ -31,12 +31,59 @@ pub enum Error {
         /// What is wrong with it.
         source: mlpipe_artifacts::Error,
     },
+    /// The journal of a run cannot be understood.
+    #[error("{}: line {line}: {message}", path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No pipeline run here has this id.
+    #[error("there is no pipeline run `{text}` here")]
+    RunNotFound {
+        /// What was asked for.
+        text: String,
+    },
+    /// Several pipeline runs have ids that begin like this.
+    #[error("`{text}` is the beginning of {} runs: {}", candidates.len(), candidates.join(", "))]
+    RunAmbiguous {
+        /// What was asked for.
+        text: String,
+        /// The ids.
+        candidates: Vec<String>,
+    },
+    /// A lock, the record of a run or an output of an earlier run cannot be used.
+    #[error("`{}`: {message}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// Content or results cannot be stored or read.
     #[error(transparent)]
     Artifacts(#[from] mlpipe_artifacts::Error),
     /// Runs cannot be recorded.
     #[error("tracking store: {0}")]
     Tracking(#[from] mlpipe_tracking::Error),
+}
+
+/// Returns the message of an error followed by those of its causes, without what was said before.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let message = next.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = next.source();
+    }
+    text
 }
 
 /// Result of the engine.

@@ -46,6 +46,11 @@ impl PreImage {
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
+    /// Returns the facts by name.
+    pub fn into_facts(self) -> BTreeMap<String, String> {
+        self.facts
+    }
+
     /// Returns what differs from an earlier pre-image, in order of the facts' names.
     pub fn changes_since(&self, earlier: &PreImage) -> Vec<Change> {
         let names: std::collections::BTreeSet<&String> = self.facts.keys().chain(earlier.facts.keys()).collect();

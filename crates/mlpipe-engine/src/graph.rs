@@ -28,6 +28,16 @@ pub fn dot(pipeline: &Pipeline) -> String {
     format!("{:?}", Dot::with_attr_getters(&graph, &config, &edge, &label))
 }
 
+/// Returns the graph in Mermaid's language, as Markdown on GitHub and elsewhere shows it.
+pub fn mermaid(pipeline: &Pipeline) -> String {
+    let graph = step_graph(pipeline);
+    // Names may be words of the language, so nodes are numbered and names are labels.
+    let nodes = graph.node_indices().map(|node| format!("  s{}[\"{}\"]\n", node.index(), graph[node]));
+    let ends = graph.edge_indices().filter_map(|edge| graph.edge_endpoints(edge));
+    let edges = ends.map(|(from, to)| format!("  s{} --> s{}\n", from.index(), to.index()));
+    ["flowchart LR\n".to_owned()].into_iter().chain(nodes).chain(edges).collect()
+}
+
 /// Returns for each step how many steps the longest path from it to an end of the pipeline still holds.
 ///
 /// Steps come after those they need, so one pass backwards sees every longer path first.

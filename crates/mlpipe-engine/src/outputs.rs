@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn declared(path: &str, kind: OutputKind) -> IndexMap<String, OutputDeclaration> {
-        IndexMap::from([("out".to_owned(), OutputDeclaration { path: path.into(), kind, compare: None })])
+        IndexMap::from([("out".to_owned(), OutputDeclaration { path: path.into(), kind, compare: Vec::new() })])
     }
 
     fn keys(tree: &Tree) -> Vec<String> {

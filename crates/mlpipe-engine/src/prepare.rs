@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use mlpipe_artifacts::{ArtifactUri, Digest, Tree};
-use mlpipe_spec::{Argument, DimensionSource, ParameterKind, Part, Pipeline, Reference, Step};
+use mlpipe_spec::{
+    Argument, Condition, Counted, DimensionSource, Facts, ParamValue, ParameterKind, Part, Pipeline, Reference, Step,
+};
 
 use crate::cache::{Latest, Lookup};
 use crate::error::{Error, Result};
@@ -27,7 +29,7 @@ const NOT_SOURCE: &[&str] =
 pub(crate) enum Reason {
     /// A finished result with the same fingerprint exists.
     Cached,
-    /// The task was never finished here before.
+    /// It was never finished here.
     New,
     /// These facts differ from the last time.
     Changed(Vec<Change>),
@@ -35,15 +37,17 @@ pub(crate) enum Reason {
     ContentMissing,
     /// The pipeline says `cache: false`.
     NotCached,
-    /// It did not finish the last time.
-    Unfinished,
+    /// It was finished, but the result is not kept any more.
+    Removed,
+    /// The user asked for it.
+    Forced,
 }
 
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cached => f.write_str("same inputs, code and parameters"),
-            Self::New => f.write_str("never run before"),
+            Self::New => f.write_str("no finished result yet"),
             Self::Changed(changes) => {
                 let shown: Vec<String> = changes.iter().take(3).map(Change::to_string).collect();
                 write!(f, "changed: {}", shown.join("; "))?;
@@ -51,7 +55,8 @@ impl std::fmt::Display for Reason {
             }
             Self::ContentMissing => f.write_str("its stored result is incomplete"),
             Self::NotCached => f.write_str("`cache: false`"),
-            Self::Unfinished => f.write_str("did not finish the last time"),
+            Self::Removed => f.write_str("its earlier result was removed"),
+            Self::Forced => f.write_str("asked for on the command line"),
         }
     }
 }
@@ -76,8 +81,10 @@ impl<'a> Preparer<'a> {
         for step in &pipeline.steps {
             self.project_tree(step)?;
             for argument in &step.arguments {
-                if let Some(path) = literal_path(pipeline, step, argument)? {
-                    self.content_digest(step, argument, path)?;
+                for text in literal_texts(argument) {
+                    if let Some(path) = location(pipeline, step, argument, text)? {
+                        self.content_digest(step, argument, path)?;
+                    }
                 }
             }
         }
@@ -110,7 +117,7 @@ impl<'a> Preparer<'a> {
     }
 
     fn argument_fact(&mut self, view: &View<'_>, task: &Task, step: &Step, argument: &Argument) -> Result<String> {
-        if let Some(path) = literal_path(self.pipeline, step, argument)? {
+        if let Some(path) = self.path_of(view, task, step, argument)? {
             return Ok(format!("content {}", self.content_digest(step, argument, path)?));
         }
         let text = render(argument, |reference| Ok(self.reference_fact(view, task, step, reference)))?;
@@ -126,6 +133,13 @@ impl<'a> Preparer<'a> {
             Reference::Output { step: upstream, output } => {
                 view.outputs(self.upstream(view, task, step, *upstream)).by_name[output].digest.to_string()
             }
+            Reference::OutputOr { step: upstream, output, otherwise } => {
+                match view.made(self.upstream(view, task, step, *upstream)) {
+                    Some(outputs) => outputs.by_name[output].digest.to_string(),
+                    None => format!("missing {otherwise}"),
+                }
+            }
+            Reference::Matrix { .. } | Reference::Computed(_) => self.text_of(view, task, step, reference),
             Reference::Gather { step: upstream, output, over } => {
                 let members = self.gathered(view, task, step, *upstream, over);
                 let parts =
@@ -140,12 +154,15 @@ impl<'a> Preparer<'a> {
         let task = view.scheduler.task(index);
         let step = &self.pipeline.steps[task.step];
         let value = |argument: &Argument| -> Result<(String, String)> {
-            if let Some(path) = literal_path(self.pipeline, step, argument)? {
+            if let Some(path) = self.path_of(view, task, step, argument)? {
                 return Ok((argument.name.clone(), path.display().to_string()));
             }
-            let text = render(argument, |reference| {
-                let path = self.reference_path(view, task, step, reference, places, &argument.name)?;
-                Ok(path.display().to_string())
+            let text = render(argument, |reference| match reference {
+                Reference::Matrix { .. } | Reference::Computed(_) => Ok(self.text_of(view, task, step, reference)),
+                _ => {
+                    let path = self.reference_path(view, task, step, reference, places, &argument.name)?;
+                    Ok(path.display().to_string())
+                }
             })?;
             Ok((argument.name.clone(), text))
         };
@@ -170,6 +187,11 @@ impl<'a> Preparer<'a> {
                 Item::Entry { producer, output, key } => uri(producer, output, &format!("/{key}")),
             },
             Reference::Output { step: upstream, output } => uri(self.upstream(view, task, step, *upstream), output, ""),
+            Reference::OutputOr { step: upstream, output, otherwise } => {
+                let upstream = self.upstream(view, task, step, *upstream);
+                view.made(upstream).map_or_else(|| otherwise.clone(), |_| uri(upstream, output, ""))
+            }
+            Reference::Matrix { .. } | Reference::Computed(_) => self.text_of(view, task, step, reference),
             Reference::Gather { step: upstream, over, .. } => {
                 format!("{} items", self.gathered(view, task, step, *upstream, over).len())
             }
@@ -195,6 +217,13 @@ impl<'a> Preparer<'a> {
             Reference::Output { step: upstream, output } => {
                 Ok(view.outputs(self.upstream(view, task, step, *upstream)).path(output))
             }
+            Reference::OutputOr { step: upstream, output, otherwise } => {
+                let made = view.made(self.upstream(view, task, step, *upstream));
+                Ok(made.map_or_else(|| PathBuf::from(otherwise), |outputs| outputs.path(output)))
+            }
+            Reference::Matrix { .. } | Reference::Computed(_) => {
+                unreachable!("these are texts: values() asks text_of()")
+            }
             Reference::Gather { step: upstream, output, over } => {
                 let members = self.gathered(view, task, step, *upstream, over);
                 let link = |(key, index): &(String, TaskIndex)| (key.clone(), view.outputs(*index).path(output));
@@ -216,8 +245,49 @@ impl<'a> Preparer<'a> {
             DimensionSource::Output { step: producer, output } => {
                 Item::Entry { producer: self.upstream(view, task, step, *producer), output, key: key.to_owned() }
             }
+            DimensionSource::Matrix(_) => unreachable!("the pipeline was checked: a combination is no file"),
             DimensionSource::SameAs(_) => unreachable!("origin() follows SameAs to its end"),
         }
+    }
+
+    /// Returns whether the step's `if` keeps a task from running; what it waits for must have ended.
+    pub(crate) fn excludes(&self, view: &View<'_>, index: TaskIndex) -> bool {
+        let task = view.scheduler.task(index);
+        let step = &self.pipeline.steps[task.step];
+        let holds = |condition: &Condition| {
+            let value = condition.expression.value(&TaskFacts { preparer: self, view, task, step });
+            value == Some(ParamValue::Bool(true))
+        };
+        step.condition.as_ref().is_some_and(|condition| !holds(condition))
+    }
+
+    /// The text of a reference that is none to a file.
+    fn text_of(&self, view: &View<'_>, task: &Task, step: &Step, reference: &Reference) -> String {
+        match reference {
+            Reference::Matrix { variable, values } => values[&*task.key[variable_position(step, variable)]].clone(),
+            Reference::Computed(expression) => {
+                let value = expression.value(&TaskFacts { preparer: self, view, task, step });
+                value.expect("the pipeline was checked: what may be missing has a default").to_string()
+            }
+            _ => unreachable!("all others are files"),
+        }
+    }
+
+    /// The path behind an argument that the pipeline or the project wrote out, for this task.
+    fn path_of(&self, view: &View<'_>, task: &Task, step: &Step, argument: &Argument) -> Result<Option<PathBuf>> {
+        let text = match argument.value.parts.as_slice() {
+            [Part::Reference(reference @ Reference::Matrix { .. })] => self.text_of(view, task, step, reference),
+            [Part::Reference(Reference::OutputOr { step: upstream, otherwise, .. })]
+                if !otherwise.is_empty() && view.made(self.upstream(view, task, step, *upstream)).is_none() =>
+            {
+                otherwise.clone()
+            }
+            _ => match argument.value.as_text() {
+                Some(text) => text.to_owned(),
+                None => return Ok(None),
+            },
+        };
+        location(self.pipeline, step, argument, &text)
     }
 
     /// The upstream task whose key is part of this task's key.
@@ -247,10 +317,12 @@ impl<'a> Preparer<'a> {
         let position = variable_position(&self.pipeline.steps[upstream], over);
         let others = self.shared_key(task, step, upstream, Some(position));
         let members = view.scheduler.group(upstream, position, others);
-        members.iter().map(|index| (view.scheduler.task(*index).key[position].to_string(), *index)).collect()
+        // Those that an `if` excluded, or that failed where that does not matter, are left out.
+        let made = members.iter().filter(|index| view.made(**index).is_some());
+        made.map(|index| (view.scheduler.task(*index).key[position].to_string(), *index)).collect()
     }
 
-    fn project_tree(&mut self, step: &Step) -> Result<&Tree> {
+    pub(crate) fn project_tree(&mut self, step: &Step) -> Result<&Tree> {
         let directory = &step.project.directory;
         if !self.projects.contains_key(directory) {
             let tree = Tree::read(directory, NOT_SOURCE)
@@ -260,7 +332,7 @@ impl<'a> Preparer<'a> {
         Ok(&self.projects[directory])
     }
 
-    fn content_digest(&mut self, step: &Step, argument: &Argument, path: PathBuf) -> Result<Digest> {
+    pub(crate) fn content_digest(&mut self, step: &Step, argument: &Argument, path: PathBuf) -> Result<Digest> {
         if let Some(digest) = self.contents.get(&path) {
             return Ok(*digest);
         }
@@ -282,6 +354,11 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
+    /// What a task has made; none when it failed or was skipped.
+    fn made(&self, index: TaskIndex) -> Option<&Outputs> {
+        self.outputs.get(&index)
+    }
+
     fn outputs(&self, index: TaskIndex) -> &Outputs {
         &self.outputs[&index]
     }
@@ -289,6 +366,34 @@ impl View<'_> {
     fn entry_digest(&self, producer: TaskIndex, output: &str, key: &str) -> Digest {
         let entries = self.outputs(producer).by_name[output].entries.as_ref();
         entries.expect("the pipeline was checked: the output is a collection")[key]
+    }
+}
+
+/// What expressions can ask about a task.
+struct TaskFacts<'a> {
+    preparer: &'a Preparer<'a>,
+    view: &'a View<'a>,
+    task: &'a Task,
+    step: &'a Step,
+}
+
+impl Facts for TaskFacts<'_> {
+    fn item_key(&self, variable: &str) -> String {
+        self.task.key[variable_position(self.step, variable)].to_string()
+    }
+
+    fn count(&self, collection: &Counted) -> Option<usize> {
+        let Self { preparer, view, task, step } = self;
+        match collection {
+            Counted::Input(name) => Some(preparer.inputs[name].len()),
+            Counted::Output { step: upstream, output } => {
+                let made = view.made(preparer.upstream(view, task, step, *upstream))?;
+                made.by_name[output].entries.as_ref().map(|entries| entries.len())
+            }
+            Counted::Gather { step: upstream, over, .. } => {
+                Some(preparer.gathered(view, task, step, *upstream, over).len())
+            }
+        }
     }
 }
 
@@ -307,11 +412,27 @@ pub(crate) struct Places {
     pub(crate) run_inputs: PathBuf,
 }
 
-/// The path behind a `path` or `uri` parameter that the pipeline or the project wrote out.
-fn literal_path(pipeline: &Pipeline, step: &Step, argument: &Argument) -> Result<Option<PathBuf>> {
-    let (ParameterKind::Path | ParameterKind::Uri, Some(text)) = (argument.kind, argument.value.as_text()) else {
+/// The texts that an argument may have without anything having run.
+fn literal_texts(argument: &Argument) -> Vec<&str> {
+    match argument.value.parts.as_slice() {
+        [Part::Reference(Reference::Matrix { values, .. })] => values.values().map(String::as_str).collect(),
+        [Part::Reference(Reference::OutputOr { otherwise, .. })] if !otherwise.is_empty() => vec![otherwise],
+        _ => argument.value.as_text().into_iter().collect(),
+    }
+}
+
+/// The path behind a `path` or `uri` parameter that the pipeline or the project wrote out, the same for all tasks.
+pub(crate) fn literal_path(pipeline: &Pipeline, step: &Step, argument: &Argument) -> Result<Option<PathBuf>> {
+    argument.value.as_text().map_or(Ok(None), |text| location(pipeline, step, argument, text))
+}
+
+/// The path that a text stands for, when the parameter is a `path` or `uri`.
+fn location(pipeline: &Pipeline, step: &Step, argument: &Argument, text: &str) -> Result<Option<PathBuf>> {
+    let (ParameterKind::Path | ParameterKind::Uri) = argument.kind else { return Ok(None) };
+    if text.is_empty() {
+        // The way to say that there is none.
         return Ok(None);
-    };
+    }
     let base: &Path = if argument.from_project_default { &step.project.directory } else { &pipeline.directory };
     match ArtifactUri::parse(text, base) {
         Ok(uri) => Ok(Some(uri.path().to_owned())),
@@ -354,15 +475,15 @@ pub(crate) fn look_up(
         return (None, Reason::NotCached);
     }
     let fingerprint = image.fingerprint();
-    match workspace.find_action(fingerprint) {
+    match workspace.find_or_fetch_action(fingerprint) {
         Lookup::Hit(action) => (Some(action), Reason::Cached),
         Lookup::ContentMissing => (None, Reason::ContentMissing),
         Lookup::Miss => match latest.get(task) {
             None => (None, Reason::New),
-            Some(earlier) if earlier == fingerprint => (None, Reason::Unfinished),
+            Some(earlier) if earlier == fingerprint => (None, Reason::Removed),
             Some(earlier) => match workspace.pre_image(earlier) {
                 Some(earlier) => (None, Reason::Changed(image.changes_since(&earlier))),
-                None => (None, Reason::Unfinished),
+                None => (None, Reason::Removed),
             },
         },
     }

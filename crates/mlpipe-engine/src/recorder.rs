@@ -51,7 +51,14 @@ impl<'a> Recorder<'a> {
         };
         let params = pipeline.params.iter().map(|(name, param)| (name.clone(), param.value.to_string())).collect();
         recorder.create(&recorder.run_id, &pipeline.name, None, params, Vec::new(), time_ms);
+        // The next driver finds what this one leaves behind, should it be killed, by this record.
+        recorder.flush()?;
         Ok(recorder)
+    }
+
+    /// Waits until everything recorded so far survives the end of this process.
+    pub(crate) fn flush(&self) -> Result<()> {
+        Ok(self.writer.flush()?)
     }
 
     pub(crate) fn experiment_id(&self) -> &str {

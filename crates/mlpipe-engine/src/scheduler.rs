@@ -7,122 +7,21 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use mlpipe_spec::{OnItemError, StepId};
-use serde::{Deserialize, Serialize};
+use mlpipe_spec::{FailureCause, OnItemError, StepId};
 
-use crate::shape::{Dependency, DimensionShape, StepShape};
-
-/// A task's key: one item of each loop variable, outermost first. A skipped branch that was never expanded has a shorter one.
-pub type Key = Arc<[Arc<str>]>;
-
-/// Number of a task in the order of creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TaskIndex(pub usize);
-
-/// One step for one item.
-#[derive(Debug, Clone)]
-pub struct Task {
-    /// The step.
-    pub step: StepId,
-    /// The item.
-    pub key: Key,
-    /// How far it has come.
-    pub state: TaskState,
-    /// Attempts started so far.
-    pub attempts: u32,
-    waiting_for: usize,
-    dependents: Vec<TaskIndex>,
-}
-
-/// How far a task has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskState {
-    /// Something upstream is not finished.
-    Waiting,
-    /// Its inputs are known; the driver looks whether a finished result exists.
-    Preparing,
-    /// Must run, waits for cores.
-    Ready,
-    /// An attempt is under way.
-    Running,
-    /// Has outputs, made now or taken from an earlier run.
-    Done,
-    /// All attempts failed.
-    Failed,
-    /// Will not run.
-    Skipped(SkipCause),
-}
-
-/// Why a task will not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SkipCause {
-    /// This upstream task failed or was skipped itself.
-    Upstream(TaskIndex),
-    /// The run was stopped, by a failure elsewhere or from outside.
-    Stopped,
-}
-
-/// What happened.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// A finished result was found for a task that was being prepared.
-    Reused {
-        /// The task.
-        task: TaskIndex,
-        /// Entries of each of its collection outputs.
-        collections: BTreeMap<String, Vec<String>>,
-    },
-    /// No finished result was found: the task has to run.
-    MustRun {
-        /// The task.
-        task: TaskIndex,
-    },
-    /// An attempt ended well.
-    Succeeded {
-        /// The task.
-        task: TaskIndex,
-        /// Entries of each of its collection outputs.
-        collections: BTreeMap<String, Vec<String>>,
-    },
-    /// An attempt failed.
-    Failed {
-        /// The task.
-        task: TaskIndex,
-    },
-    /// Somebody asked the run to stop.
-    Interrupted,
-}
-
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Look for a finished result; answer with [`Event::Reused`] or [`Event::MustRun`].
-    Prepare(TaskIndex),
-    /// Start one process for these tasks of one step; answer for each with [`Event::Succeeded`] or [`Event::Failed`].
-    Launch(Vec<TaskIndex>),
-    /// Note that a task will not run.
-    Skip(TaskIndex, SkipCause),
-    /// Stop all processes that are under way.
-    StopAttempts,
-}
-
-/// Cores and memory that may be in use at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
-    /// Cores.
-    pub cpu: u32,
-    /// Bytes.
-    pub memory_bytes: u64,
-}
+use crate::shape::{Demand, Dependency, DimensionShape, Requirement, StepShape};
+use crate::task::Waiting;
+pub use crate::task::{Capacity, Command, Event, Key, SkipCause, Task, TaskIndex, TaskState};
 
 /// The state machine.
 #[derive(Debug)]
 pub struct Scheduler {
     shapes: Vec<StepShape>,
     inputs: Vec<Vec<Arc<str>>>,
+    /// The steps that the run is about; none for all.
+    only: Option<BTreeSet<StepId>>,
     tasks: Vec<Task>,
     by_key: HashMap<(StepId, Key), TaskIndex>,
     produced: HashMap<(TaskIndex, String), Vec<Arc<str>>>,
@@ -130,32 +29,53 @@ pub struct Scheduler {
     open: HashMap<TaskIndex, Vec<(StepId, Key)>>,
     /// How many branches of each step are open.
     open_count: Vec<usize>,
+    /// Whether all branches of each step are known.
+    expanded: Vec<bool>,
     /// Per step: its groups.
     groups: Vec<HashMap<GroupId, Group>>,
     preparing: usize,
+    /// Tasks whose work somebody else is doing.
+    elsewhere: usize,
+    /// Tasks that wait for their next attempt.
+    delayed: usize,
     /// Failed and skipped tasks whose downstream does not know yet.
     lost: Vec<TaskIndex>,
-    ready: BTreeSet<(Reverse<usize>, TaskIndex)>,
+    /// Ready tasks of each step.
+    queues: Vec<BTreeSet<TaskIndex>>,
+    /// The first of each queue, most urgent first.
+    heads: BTreeSet<(Reverse<usize>, TaskIndex)>,
     /// What each process occupies, by the number of its launch.
     running: HashMap<usize, Share>,
     launched_in: HashMap<TaskIndex, usize>,
     launches: usize,
+    /// Processes of each step that are under way.
+    processes: Vec<usize>,
     free: Capacity,
     capacity: Capacity,
-    stopping: bool,
+    stop: Option<Stop>,
     commands: Vec<Command>,
+}
+
+/// Why nothing new starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// A step failed: steps that always run still do.
+    Failure,
+    /// Somebody asked for it.
+    Interruption,
 }
 
 /// What a process occupies, until the last of its tasks has ended.
 #[derive(Debug, Clone, Copy)]
 struct Share {
+    step: StepId,
     cpu: u32,
     memory_bytes: u64,
     tasks_left: usize,
 }
 
 /// The tasks of one step that differ only in key part `over`; the whole step when `over` is none.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct GroupId {
     over: Option<usize>,
     others: Key,
@@ -171,9 +91,20 @@ impl GroupId {
 struct Group {
     members: Vec<TaskIndex>,
     done: usize,
-    lost: Option<TaskIndex>,
+    /// Members that were skipped because of an `if`.
+    excluded: usize,
+    /// Other members that failed or were skipped.
+    lost: usize,
+    first_lost: Option<TaskIndex>,
+    /// Whether all members are known.
     closed: bool,
-    waiting: Vec<TaskIndex>,
+    waiting: Vec<Waiting>,
+}
+
+impl Group {
+    fn has_ended(&self) -> bool {
+        self.closed && self.done + self.excluded + self.lost == self.members.len()
+    }
 }
 
 impl Scheduler {
@@ -183,28 +114,43 @@ impl Scheduler {
         Self {
             shapes,
             inputs,
+            only: None,
             tasks: Vec::new(),
             by_key: HashMap::new(),
             produced: HashMap::new(),
             open: HashMap::new(),
             open_count: vec![0; steps],
+            expanded: vec![false; steps],
             groups: (0..steps).map(|_| HashMap::new()).collect(),
             preparing: 0,
+            elsewhere: 0,
+            delayed: 0,
             lost: Vec::new(),
-            ready: BTreeSet::new(),
+            queues: vec![BTreeSet::new(); steps],
+            heads: BTreeSet::new(),
             running: HashMap::new(),
             launched_in: HashMap::new(),
             launches: 0,
+            processes: vec![0; steps],
             free: capacity,
             capacity,
-            stopping: false,
+            stop: None,
             commands: Vec::new(),
         }
     }
 
+    /// Leaves out all steps but these; whatever one of them needs must be among them.
+    #[must_use]
+    pub fn only(mut self, steps: Option<&BTreeSet<StepId>>) -> Self {
+        self.only = steps.cloned();
+        self
+    }
+
     /// Expands what is known from the start and returns the first commands.
     pub fn start(&mut self) -> Vec<Command> {
-        for step in 0..self.shapes.len() {
+        let only = self.only.take();
+        let takes_part = |step: &StepId| only.as_ref().is_none_or(|only| only.contains(step));
+        for step in (0..self.shapes.len()).filter(takes_part) {
             self.expand(step, Key::from([]));
             self.close_if_fully_expanded(step);
         }
@@ -225,13 +171,21 @@ impl Scheduler {
                     self.must_run(*task);
                 }
             }
+            Event::Excluded { task } => self.skip(*task, SkipCause::Condition),
+            Event::Elsewhere { task } => self.given_up(*task),
             Event::Succeeded { task, collections } => {
                 self.release(*task);
                 self.succeed(*task, collections);
             }
-            Event::Failed { task } => self.attempt_failed(*task),
+            Event::Failed { task, cause } => self.attempt_failed(*task, *cause),
+            Event::DelayOver { task } => {
+                if self.task(*task).state == TaskState::Delayed {
+                    self.stop_expecting(*task);
+                    self.must_run(*task);
+                }
+            }
             Event::Interrupted => {
-                self.stop();
+                self.stop(Stop::Interruption);
                 self.commands.push(Command::StopAttempts);
             }
         }
@@ -242,7 +196,12 @@ impl Scheduler {
 
     /// Tells whether nothing is under way and nothing can start any more.
     pub fn is_finished(&self) -> bool {
-        self.running.is_empty() && self.ready.is_empty() && self.preparing == 0
+        self.running.is_empty() && self.heads.is_empty() && self.preparing + self.elsewhere + self.delayed == 0
+    }
+
+    /// Tells whether another attempt follows when the one that is under way fails for this cause.
+    pub fn will_retry(&self, index: TaskIndex, cause: FailureCause) -> bool {
+        self.next_attempt(index, cause).is_some()
     }
 
     /// Returns all tasks in order of creation.
@@ -282,6 +241,7 @@ impl Scheduler {
         };
         let items = match dimension {
             DimensionShape::Input(input) => self.inputs[input].clone(),
+            DimensionShape::Literal(items) => items.iter().map(|item| Arc::from(item.as_str())).collect(),
             DimensionShape::Produced { step: producer, output, positions } => {
                 let producer = self.by_key[&(producer, project(&prefix, &positions))];
                 match self.task(producer).state {
@@ -311,12 +271,10 @@ impl Scheduler {
     fn block(&mut self, step: StepId, prefix: Key, cause: TaskIndex) {
         let last = self.shapes[step].dimensions.len() - 1;
         let index = self.push_task(step, prefix.clone());
-        if prefix.len() == last && self.shapes[step].gathered_over.contains(&last) {
-            let id = GroupId { over: Some(last), others: prefix };
-            self.groups[step].entry(id.clone()).or_default().lost = Some(index);
-            self.close_group(step, id);
-        }
         self.skip(index, SkipCause::Upstream(cause));
+        if prefix.len() == last && self.shapes[step].gathered_over.contains(&last) {
+            self.close_group(step, GroupId { over: Some(last), others: prefix });
+        }
     }
 
     fn push_task(&mut self, step: StepId, key: Key) -> TaskIndex {
@@ -330,6 +288,7 @@ impl Scheduler {
             key,
             state: TaskState::Waiting,
             attempts: 0,
+            excluded: false,
             waiting_for: 0,
             dependents: Vec::new(),
         });
@@ -338,9 +297,12 @@ impl Scheduler {
 
     fn create_task(&mut self, step: StepId, key: Key) {
         let index = self.push_task(step, key.clone());
+        if self.shapes[step].never {
+            return self.skip(index, SkipCause::Condition);
+        }
         let mut lost = None;
-        for dependency in self.shapes[step].dependencies.clone() {
-            match self.depend(index, &key, dependency) {
+        for requirement in self.shapes[step].requirements.clone() {
+            match self.require(index, &key, requirement) {
                 Met::Yes => {}
                 Met::NotYet => self.tasks[index.0].waiting_for += 1,
                 Met::Never(cause) => lost = lost.or(Some(cause)),
@@ -348,39 +310,69 @@ impl Scheduler {
         }
         match lost {
             Some(cause) => self.skip(index, SkipCause::Upstream(cause)),
-            None if self.stopping => self.skip(index, SkipCause::Stopped),
+            None if !self.may_start(step) => self.skip(index, SkipCause::Stopped),
             None => self.prepare_if_met(index),
         }
     }
 
-    /// Registers one dependency of a new task and tells how it stands.
-    fn depend(&mut self, task: TaskIndex, key: &Key, dependency: Dependency) -> Met {
+    /// Registers one requirement of a new task and tells how it stands.
+    fn require(&mut self, task: TaskIndex, key: &Key, Requirement { dependency, demand }: Requirement) -> Met {
+        let waiting = Waiting { task, demand };
         let (step, id) = match dependency {
             Dependency::Task { step, positions } => {
                 let upstream = self.by_key[&(step, project(key, &positions))];
-                return match self.task(upstream).state {
-                    TaskState::Done => Met::Yes,
-                    TaskState::Failed | TaskState::Skipped(_) => Met::Never(upstream),
-                    _ => {
-                        self.tasks[upstream.0].dependents.push(task);
-                        Met::NotYet
-                    }
-                };
+                let met = self.task_meets(upstream, demand);
+                if met == Met::NotYet {
+                    self.tasks[upstream.0].dependents.push(waiting);
+                }
+                return met;
             }
             Dependency::Group { step, over, positions } => {
                 (step, GroupId { over: Some(over), others: project(key, &positions) })
             }
             Dependency::Whole(step) => (step, GroupId::whole()),
         };
-        let group = self.groups[step].entry(id).or_default();
-        match group.lost {
-            Some(cause) => Met::Never(cause),
-            None if group.closed && group.done == group.members.len() => Met::Yes,
-            None => {
-                group.waiting.push(task);
-                Met::NotYet
-            }
+        let closed = self.expanded[step];
+        self.groups[step].entry(id.clone()).or_insert_with(|| Group { closed, ..Group::default() });
+        let met = self.group_meets(step, &id, demand);
+        if met == Met::NotYet {
+            self.groups[step].get_mut(&id).expect("it was just there").waiting.push(waiting);
         }
+        met
+    }
+
+    fn task_meets(&self, upstream: TaskIndex, demand: Demand) -> Met {
+        let task = self.task(upstream);
+        match (task.state, demand) {
+            (TaskState::Done, _) | (TaskState::Failed | TaskState::Skipped(_), Demand::End) => Met::Yes,
+            (TaskState::Skipped(_), Demand::SuccessOrExclusion) if task.excluded => Met::Yes,
+            (TaskState::Failed | TaskState::Skipped(_), _) => Met::Never(upstream),
+            _ => Met::NotYet,
+        }
+    }
+
+    /// Members that an `if` excluded are absent; a step of which nothing else is left is itself excluded.
+    fn group_meets(&self, step: StepId, id: &GroupId, demand: Demand) -> Met {
+        let group = &self.groups[step][id];
+        let lost = group.first_lost.or_else(|| self.lost_branch(step, id).filter(|_| group.closed));
+        match (demand, lost) {
+            (Demand::End, _) if group.has_ended() => Met::Yes,
+            (Demand::End, _) => Met::NotYet,
+            (_, Some(cause)) => Met::Never(cause),
+            (_, None) if !group.has_ended() => Met::NotYet,
+            (Demand::Success, None) if id.over.is_none() && group.excluded > 0 && group.done == 0 => {
+                Met::Never(group.members[0])
+            }
+            (_, None) => Met::Yes,
+        }
+    }
+
+    /// Returns the entry that stands for a branch to which some of a gather's tasks would have belonged, when it was lost.
+    fn lost_branch(&self, step: StepId, id: &GroupId) -> Option<TaskIndex> {
+        let over = id.over?;
+        let entry = |length: usize| self.by_key.get(&(step, Key::from(&id.others[..length]))).copied();
+        // A key that is too short for the step is the key of such an entry.
+        (0..=over).filter_map(entry).find(|index| !self.task(*index).excluded)
     }
 
     fn groups_of(&self, step: StepId, key: &Key) -> Vec<GroupId> {
@@ -398,8 +390,12 @@ impl Scheduler {
         if self.open_count[step] > 0 {
             return;
         }
+        self.expanded[step] = true;
         let unclosed = self.groups[step].iter().filter(|(_, group)| !group.closed).map(|(id, _)| id.clone());
-        for id in unclosed.chain([GroupId::whole()]).collect::<Vec<_>>() {
+        let mut ids: Vec<GroupId> = unclosed.chain([GroupId::whole()]).collect();
+        // The map has no order of its own, and the same events must give the same commands.
+        ids.sort();
+        for id in ids {
             self.close_group(step, id);
         }
     }
@@ -407,18 +403,15 @@ impl Scheduler {
     /// Lets go of those who wait for a group, once its fate is known.
     fn settle_group(&mut self, step: StepId, id: &GroupId) {
         let group = self.groups[step].get_mut(id).expect("the group was just touched");
-        match group.lost {
-            Some(cause) => {
-                for task in std::mem::take(&mut group.waiting) {
-                    self.skip(task, SkipCause::Upstream(cause));
-                }
+        if group.waiting.is_empty() {
+            return;
+        }
+        for waiting in std::mem::take(&mut group.waiting) {
+            match self.group_meets(step, id, waiting.demand) {
+                Met::Yes => self.one_dependency_met(waiting.task),
+                Met::Never(cause) => self.skip(waiting.task, SkipCause::Upstream(cause)),
+                Met::NotYet => self.groups[step].get_mut(id).expect("it was just there").waiting.push(waiting),
             }
-            None if group.closed && group.done == group.members.len() => {
-                for task in std::mem::take(&mut group.waiting) {
-                    self.one_dependency_met(task);
-                }
-            }
-            None => {}
         }
     }
 
@@ -430,25 +423,66 @@ impl Scheduler {
     }
 
     fn prepare_if_met(&mut self, index: TaskIndex) {
+        let may_start = self.may_start(self.task(index).step);
         let task = &mut self.tasks[index.0];
-        if task.state == TaskState::Waiting && task.waiting_for == 0 && !self.stopping {
+        if task.state == TaskState::Waiting && task.waiting_for == 0 && may_start {
             task.state = TaskState::Preparing;
             self.preparing += 1;
             self.commands.push(Command::Prepare(index));
         }
     }
 
-    /// Takes the answer to a [`Command::Prepare`]; false when the task was skipped in the meantime.
+    /// Tells whether tasks of a step may still start.
+    fn may_start(&self, step: StepId) -> bool {
+        match self.stop {
+            None => true,
+            Some(Stop::Failure) => self.shapes[step].always,
+            Some(Stop::Interruption) => false,
+        }
+    }
+
+    /// Takes the answer to a [`Command::Prepare`], or what came of work that was done elsewhere; false when the task was
+    /// skipped in the meantime.
     fn prepared(&mut self, index: TaskIndex) -> bool {
-        let expected = self.task(index).state == TaskState::Preparing;
-        self.preparing -= usize::from(expected);
-        expected
+        self.stop_expecting(index);
+        matches!(self.task(index).state, TaskState::Preparing | TaskState::Elsewhere)
+    }
+
+    fn stop_expecting(&mut self, index: TaskIndex) {
+        let state = self.task(index).state;
+        self.preparing -= usize::from(state == TaskState::Preparing);
+        self.elsewhere -= usize::from(state == TaskState::Elsewhere);
+        self.delayed -= usize::from(state == TaskState::Delayed);
+    }
+
+    /// Takes back a launch: no attempt was made.
+    fn given_up(&mut self, index: TaskIndex) {
+        self.release(index);
+        let task = &mut self.tasks[index.0];
+        task.attempts -= 1;
+        task.state = TaskState::Elsewhere;
+        self.elsewhere += 1;
+        if !self.may_start(self.task(index).step) {
+            self.skip(index, SkipCause::Stopped);
+        }
     }
 
     fn must_run(&mut self, index: TaskIndex) {
-        let height = self.shapes[self.task(index).step].height;
         self.tasks[index.0].state = TaskState::Ready;
-        self.ready.insert((Reverse(height), index));
+        self.change_queue(self.task(index).step, |queue| _ = queue.insert(index));
+    }
+
+    /// Changes the queue of a step, and with it the head that stands for it.
+    fn change_queue(&mut self, step: StepId, change: impl FnOnce(&mut BTreeSet<TaskIndex>)) {
+        let height = Reverse(self.shapes[step].height);
+        let queue = &mut self.queues[step];
+        let before = queue.first().copied();
+        change(queue);
+        let after = queue.first().copied();
+        if before != after {
+            before.map(|head| self.heads.remove(&(height, head)));
+            self.heads.extend(after.map(|head| (height, head)));
+        }
     }
 
     fn succeed(&mut self, index: TaskIndex, collections: &BTreeMap<String, Vec<String>>) {
@@ -458,13 +492,13 @@ impl Scheduler {
             self.produced.insert((index, output.clone()), keys);
         }
         let (step, key) = (self.task(index).step, self.task(index).key.clone());
-        for (open_step, prefix) in self.open.remove(&index).unwrap_or_default() {
+        for (open_step, prefix) in self.take_open(index) {
             self.open_count[open_step] -= 1;
             self.expand(open_step, prefix);
             self.close_if_fully_expanded(open_step);
         }
         for dependent in std::mem::take(&mut self.tasks[index.0].dependents) {
-            self.one_dependency_met(dependent);
+            self.one_dependency_met(dependent.task);
         }
         for id in self.groups_of(step, &key) {
             self.groups[step].get_mut(&id).expect("the task is a member").done += 1;
@@ -472,25 +506,64 @@ impl Scheduler {
         }
     }
 
-    fn attempt_failed(&mut self, index: TaskIndex) {
+    /// The branches that wait for a task, upstream steps first: a task is created after those that it waits for.
+    fn take_open(&mut self, index: TaskIndex) -> Vec<(StepId, Key)> {
+        let mut open = self.open.remove(&index).unwrap_or_default();
+        open.sort_by_key(|(step, _)| *step);
+        open
+    }
+
+    /// How long to wait before the next attempt; none when there is none.
+    fn next_attempt(&self, index: TaskIndex, cause: FailureCause) -> Option<Duration> {
+        let task = self.task(index);
+        let delay = self.shapes[task.step].retries.next(task.attempts, cause)?;
+        self.may_start(task.step).then_some(delay)
+    }
+
+    fn attempt_failed(&mut self, index: TaskIndex, cause: FailureCause) {
         self.release(index);
-        let step = self.task(index).step;
-        if !self.stopping && self.task(index).attempts <= self.shapes[step].retries {
-            return self.must_run(index);
+        match self.next_attempt(index, cause) {
+            Some(Duration::ZERO) => return self.must_run(index),
+            Some(delay) => {
+                self.tasks[index.0].state = TaskState::Delayed;
+                self.delayed += 1;
+                return self.commands.push(Command::Delay(index, delay));
+            }
+            None => {}
         }
         self.tasks[index.0].state = TaskState::Failed;
         self.lost.push(index);
-        if self.shapes[step].on_item_error == OnItemError::Fail {
-            self.stop();
+        let shape = &self.shapes[self.task(index).step];
+        if shape.on_item_error == OnItemError::Fail {
+            self.stop(Stop::Failure);
+        } else if let Some(position) = shape.fail_fast {
+            self.fail_fast(index, position);
+        }
+    }
+
+    /// Skips the other combinations of a failed task's matrix that have not started.
+    fn fail_fast(&mut self, failed: TaskIndex, position: usize) {
+        let (step, others) = (self.task(failed).step, without(&self.task(failed).key, position));
+        let members = self.groups[step].get(&GroupId::whole()).map_or_else(Vec::new, |group| group.members.clone());
+        for index in members {
+            if without(&self.task(index).key, position) == others {
+                self.skip(index, SkipCause::FailFast(failed));
+            }
         }
     }
 
     fn skip(&mut self, index: TaskIndex, cause: SkipCause) {
-        let state = self.task(index).state;
-        if !matches!(state, TaskState::Waiting | TaskState::Preparing | TaskState::Ready) {
-            return;
+        match self.task(index).state {
+            TaskState::Waiting | TaskState::Preparing | TaskState::Elsewhere | TaskState::Delayed => {}
+            TaskState::Ready => self.change_queue(self.task(index).step, |queue| _ = queue.remove(&index)),
+            TaskState::Running | TaskState::Done | TaskState::Failed | TaskState::Skipped(_) => return,
         }
-        self.preparing -= usize::from(state == TaskState::Preparing);
+        self.stop_expecting(index);
+        self.tasks[index.0].excluded = match cause {
+            SkipCause::Condition => true,
+            SkipCause::Upstream(upstream) => self.task(upstream).excluded,
+            SkipCause::FailFast(_) | SkipCause::Stopped => false,
+        };
         self.tasks[index.0].state = TaskState::Skipped(cause);
         self.commands.push(Command::Skip(index, cause));
         self.lost.push(index);
@@ -503,29 +576,37 @@ impl Scheduler {
         }
     }
 
-    /// Nothing that needs this task can run.
+    /// Nothing that needs this task to have succeeded can run.
     fn lose_downstream(&mut self, index: TaskIndex) {
         let (step, key) = (self.task(index).step, self.task(index).key.clone());
-        for (open_step, prefix) in self.open.remove(&index).unwrap_or_default() {
+        for (open_step, prefix) in self.take_open(index) {
             self.open_count[open_step] -= 1;
             self.block(open_step, prefix, index);
             self.close_if_fully_expanded(open_step);
         }
         for dependent in std::mem::take(&mut self.tasks[index.0].dependents) {
-            self.skip(dependent, SkipCause::Upstream(index));
+            match self.task_meets(index, dependent.demand) {
+                Met::Yes => self.one_dependency_met(dependent.task),
+                Met::NotYet | Met::Never(_) => self.skip(dependent.task, SkipCause::Upstream(index)),
+            }
         }
+        let excluded = self.task(index).excluded;
         for id in self.groups_of(step, &key) {
-            self.groups[step].entry(id.clone()).or_default().lost.get_or_insert(index);
+            let group = self.groups[step].entry(id.clone()).or_default();
+            group.excluded += usize::from(excluded);
+            group.lost += usize::from(!excluded);
+            group.first_lost = group.first_lost.or((!excluded).then_some(index));
             self.settle_group(step, &id);
         }
     }
 
-    /// Starts nothing new; what is under way may end.
-    fn stop(&mut self) {
-        self.stopping = true;
-        self.ready.clear();
+    /// Starts nothing new but what always runs, unless it was asked to stop; what is under way may end.
+    fn stop(&mut self, stop: Stop) {
+        self.stop = self.stop.filter(|earlier| *earlier == Stop::Interruption).or(Some(stop));
         for index in (0..self.tasks.len()).map(TaskIndex) {
-            self.skip(index, SkipCause::Stopped);
+            if !self.may_start(self.task(index).step) {
+                self.skip(index, SkipCause::Stopped);
+            }
         }
     }
 
@@ -534,12 +615,14 @@ impl Scheduler {
     /// Starts what fits, most urgent first; not before every task that could be ready has been looked up, so that urgency
     /// and batches are judged on all of them.
     fn dispatch(&mut self) {
-        while !self.stopping && self.preparing == 0 && self.free.cpu > 0 {
-            let Some(&(_, first)) = self.ready.iter().find(|(_, index)| self.fits(*index)) else { return };
+        while self.preparing == 0 && self.free.cpu > 0 {
+            let fits = |(_, first): &&(Reverse<usize>, TaskIndex)| self.fits(self.task(*first).step);
+            let Some(&(_, first)) = self.heads.iter().find(fits) else { return };
             let batch = self.take_batch(first);
             let share = self.need(self.task(first).step);
             self.free.cpu -= share.cpu;
             self.free.memory_bytes -= share.memory_bytes;
+            self.processes[share.step] += 1;
             self.launches += 1;
             self.running.insert(self.launches, Share { tasks_left: batch.len(), ..share });
             for index in &batch {
@@ -555,15 +638,17 @@ impl Scheduler {
     fn need(&self, step: StepId) -> Share {
         let shape = &self.shapes[step];
         Share {
+            step,
             cpu: shape.cpu.min(self.capacity.cpu),
             memory_bytes: shape.memory_bytes.min(self.capacity.memory_bytes),
             tasks_left: 0,
         }
     }
 
-    fn fits(&self, index: TaskIndex) -> bool {
-        let need = self.need(self.task(index).step);
-        need.cpu <= self.free.cpu && need.memory_bytes <= self.free.memory_bytes
+    fn fits(&self, step: StepId) -> bool {
+        let need = self.need(step);
+        let has_room = self.shapes[step].max_parallel.is_none_or(|most| self.processes[step] < most);
+        has_room && need.cpu <= self.free.cpu && need.memory_bytes <= self.free.memory_bytes
     }
 
     /// Takes `first` and further ready tasks of its step out of the queue. A task that failed before runs by itself, so that
@@ -571,13 +656,10 @@ impl Scheduler {
     fn take_batch(&mut self, first: TaskIndex) -> Vec<TaskIndex> {
         let step = self.task(first).step;
         let size = if self.task(first).attempts > 0 { 1 } else { self.shapes[step].batch };
-        let same = |index: &TaskIndex| self.task(*index).step == step && self.task(*index).attempts == 0;
-        let others = self.ready.iter().map(|(_, index)| *index).filter(|index| *index != first && same(index));
+        let fresh = |index: &TaskIndex| *index != first && self.task(*index).attempts == 0;
+        let others = self.queues[step].iter().copied().filter(fresh);
         let batch: Vec<TaskIndex> = [first].into_iter().chain(others.take(size - 1)).collect();
-        let height = Reverse(self.shapes[step].height);
-        for index in &batch {
-            self.ready.remove(&(height, *index));
-        }
+        self.change_queue(step, |queue| batch.iter().for_each(|index| _ = queue.remove(index)));
         batch
     }
 
@@ -589,10 +671,13 @@ impl Scheduler {
             let share = self.running.remove(&launch).expect("it was just there");
             self.free.cpu += share.cpu;
             self.free.memory_bytes += share.memory_bytes;
+            self.processes[share.step] -= 1;
         }
     }
 }
 
+/// How a requirement stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Met {
     Yes,
     NotYet,
@@ -611,3 +696,7 @@ pub(crate) fn without(key: &[Arc<str>], left_out: usize) -> Key {
 #[cfg(test)]
 #[path = "scheduler_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "scheduler_properties.rs"]
+mod properties;

@@ -3,17 +3,18 @@
 //! A [`StepShape`] is derived from a checked [`Pipeline`] once. It holds no names, templates or paths, so the scheduler can
 //! be tested with shapes made by hand.
 
-use mlpipe_spec::{DimensionSource, OnItemError, Pipeline, Reference, Step, StepId};
+use mlpipe_spec::{Condition, DimensionSource, OnItemError, Pipeline, Retries, Step, StepId};
+use serde::{Deserialize, Serialize};
 
 use crate::graph::heights;
 
 /// One step, as the scheduler sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepShape {
     /// Loop variables, outermost first.
     pub dimensions: Vec<DimensionShape>,
     /// What a task of this step waits for.
-    pub dependencies: Vec<Dependency>,
+    pub requirements: Vec<Requirement>,
     /// Positions of this step's key over which some other step gathers.
     pub gathered_over: Vec<usize>,
     /// Cores that a task occupies.
@@ -22,8 +23,16 @@ pub struct StepShape {
     pub memory_bytes: u64,
     /// Largest number of tasks that may share one process.
     pub batch: usize,
-    /// How often a failed task is tried again.
-    pub retries: u32,
+    /// Whether and when a failed task is tried again.
+    pub retries: Retries,
+    /// Whether no task will ever run, since the step's `if` is false.
+    pub never: bool,
+    /// Whether tasks run even when what they wait for has failed, or something else has stopped the run.
+    pub always: bool,
+    /// How many processes of the step may be under way at a time.
+    pub max_parallel: Option<usize>,
+    /// The key part in which the tasks differ that a failed task keeps from starting.
+    pub fail_fast: Option<usize>,
     /// What a failed task means for the rest of the run.
     pub on_item_error: OnItemError,
     /// Steps on the longest path from here to an end of the pipeline: tasks with more ahead of them start first.
@@ -31,10 +40,13 @@ pub struct StepShape {
 }
 
 /// Where the items of a loop variable come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DimensionShape {
     /// Known before the run: the input collection with this number.
     Input(usize),
+    /// Known before the run: these.
+    Literal(Vec<String>),
     /// Known when a task of `step` has finished: the entries of its output `output`.
     Produced {
         /// The step that makes the collection.
@@ -46,8 +58,31 @@ pub enum DimensionShape {
     },
 }
 
-/// Something that must have succeeded before a task may start.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// What a task waits for, and how that must have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Requirement {
+    /// The tasks.
+    pub dependency: Dependency,
+    /// How they must have ended.
+    pub demand: Demand,
+}
+
+/// How that which a task waits for must have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Demand {
+    /// Well. Of several tasks, those that an `if` excluded are left out.
+    Success,
+    /// Well, or not at all because of an `if`.
+    SuccessOrExclusion,
+    /// In any way.
+    End,
+}
+
+/// Tasks that others wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Dependency {
     /// The one task of `step` whose key is made of these positions of the waiting task's key.
     Task {
@@ -82,12 +117,16 @@ pub fn shapes(pipeline: &Pipeline) -> Vec<StepShape> {
 fn shape(pipeline: &Pipeline, step: &Step) -> StepShape {
     StepShape {
         dimensions: (0..step.dimensions.len()).map(|position| dimension(pipeline, step, position)).collect(),
-        dependencies: dependencies(pipeline, step),
+        requirements: requirements(pipeline, step),
         gathered_over: Vec::new(),
         cpu: step.resources.cpu.max(1),
         memory_bytes: step.resources.memory_bytes,
         batch: step.batch.unwrap_or(1).max(1),
-        retries: step.retries,
+        retries: step.retries.clone(),
+        never: step.condition.as_ref().is_some_and(Condition::is_never),
+        always: step.always,
+        max_parallel: step.matrix.as_ref().and_then(|matrix| matrix.max_parallel),
+        fail_fast: step.matrix.as_ref().filter(|matrix| matrix.fail_fast).map(|_| step.dimensions.len() - 1),
         on_item_error: step.on_item_error,
         height: 0,
     }
@@ -99,6 +138,11 @@ fn dimension(pipeline: &Pipeline, step: &Step, position: usize) -> DimensionShap
         DimensionSource::Input(name) => DimensionShape::Input(
             pipeline.inputs.get_index_of(name).expect("the pipeline was checked: its inputs are declared"),
         ),
+        DimensionSource::Matrix(owner) => {
+            let matrix =
+                pipeline.steps[*owner].matrix.as_ref().expect("the pipeline was checked: the step has a matrix");
+            DimensionShape::Literal(matrix.items.iter().map(|item| item.key.clone()).collect())
+        }
         DimensionSource::Output { step: producer, output } => DimensionShape::Produced {
             step: *producer,
             output: output.clone(),
@@ -130,38 +174,43 @@ fn positions(upstream: &Step, step: &Step, left_out: Option<usize>) -> Vec<usize
         .collect()
 }
 
-fn dependencies(pipeline: &Pipeline, step: &Step) -> Vec<Dependency> {
-    let mut found = Vec::new();
-    let mut add = |dependency| {
-        if !found.contains(&dependency) {
-            found.push(dependency);
+fn requirements(pipeline: &Pipeline, step: &Step) -> Vec<Requirement> {
+    let mut found: Vec<Requirement> = Vec::new();
+    let mut add = |dependency, optional| {
+        let demand = match (step.always, optional) {
+            (true, _) => Demand::End,
+            (false, true) => Demand::SuccessOrExclusion,
+            (false, false) => Demand::Success,
+        };
+        let requirement = Requirement { dependency, demand };
+        if !found.contains(&requirement) {
+            found.push(requirement);
         }
+    };
+    let same_items = |upstream: StepId| Dependency::Task {
+        step: upstream,
+        positions: positions(&pipeline.steps[upstream], step, None),
     };
     for dimension in &step.dimensions {
         if let DimensionSource::SameAs(upstream) = &dimension.source {
-            add(Dependency::Task { step: *upstream, positions: positions(&pipeline.steps[*upstream], step, None) });
+            add(same_items(*upstream), false);
         }
     }
-    for reference in step.arguments.iter().flat_map(|argument| argument.value.references()) {
-        match reference {
-            Reference::Item { .. } => {}
-            Reference::Output { step: upstream, .. } => {
-                add(Dependency::Task { step: *upstream, positions: positions(&pipeline.steps[*upstream], step, None) });
-            }
-            Reference::Gather { step: upstream, over, .. } => {
-                let gathered = &pipeline.steps[*upstream];
+    for read in step.reads() {
+        match read.over {
+            None => add(same_items(read.step), read.optional),
+            Some(over) => {
+                let gathered = &pipeline.steps[read.step];
                 let over = variable_position(gathered, over);
-                add(Dependency::Group { step: *upstream, over, positions: positions(gathered, step, Some(over)) });
+                let positions = positions(gathered, step, Some(over));
+                add(Dependency::Group { step: read.step, over, positions }, read.optional);
             }
         }
     }
     for upstream in &step.needs {
         let other = &pipeline.steps[*upstream];
         let bound = other.dimensions.iter().all(|part| step.dimensions.iter().any(|own| own.origin == part.origin));
-        add(match bound {
-            true => Dependency::Task { step: *upstream, positions: positions(other, step, None) },
-            false => Dependency::Whole(*upstream),
-        });
+        add(if bound { same_items(*upstream) } else { Dependency::Whole(*upstream) }, false);
     }
     found
 }
@@ -177,8 +226,8 @@ pub(crate) fn variable_position(step: &Step, variable: &str) -> usize {
 fn mark_gathered(shapes: &mut [StepShape]) {
     let gathers: Vec<(StepId, usize)> = shapes
         .iter()
-        .flat_map(|shape| &shape.dependencies)
-        .filter_map(|dependency| match dependency {
+        .flat_map(|shape| &shape.requirements)
+        .filter_map(|requirement| match &requirement.dependency {
             Dependency::Group { step, over, .. } => Some((*step, *over)),
             _ => None,
         })

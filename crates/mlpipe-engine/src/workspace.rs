@@ -6,27 +6,35 @@
 //! .mlpipe/ac/ab/cdef....json     finished results, by fingerprint
 //! .mlpipe/artifacts/E/R/artifacts/   what run R of experiment E made (hard links into cas)
 //! .mlpipe/runs/R/                a pipeline run: journal.ndjson, lock, inputs/, logs/
+//! .mlpipe/locks/ab/cdef...       held while the work of this fingerprint is done
 //! .mlpipe/latest/NAME.json       which fingerprint each task of pipeline NAME had last
-//! .mlpipe/tmp/                   attempts that are under way
+//! .mlpipe/in-use                 held by every driver, and alone while garbage is collected
+//! .mlpipe/tmp/                   attempts that are under way, files and folders that are being written
 //! ```
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use mlpipe_artifacts::{ContentStore, write_atomically};
+use mlpipe_artifacts::{ContentStore, write_atomically_via};
 use mlpipe_tracking::{RunId, Store};
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
+use crate::remote::RemoteCache;
 
 /// Name of the state directory.
 pub const STATE_DIRECTORY: &str = ".mlpipe";
+
+/// File in a run's directory: its lock.
+pub(crate) const RUN_LOCK_FILE: &str = "lock";
 
 /// An open state directory.
 #[derive(Debug)]
 pub struct Workspace {
     root: PathBuf,
     content: ContentStore,
+    remote: Option<RemoteCache>,
 }
 
 impl Workspace {
@@ -42,9 +50,22 @@ impl Workspace {
         let root = root.canonicalize().map_err(|source| Error::Workspace { path: root.into(), source })?;
         let ignore = root.join(".gitignore");
         if !ignore.exists() {
-            write_atomically(&ignore, b"*\n")?;
+            write_atomically_via(&root.join("tmp"), &ignore, b"*\n")?;
         }
-        Ok(Self { content: ContentStore::open(&root)?, root })
+        Ok(Self { content: ContentStore::open(&root)?, root, remote: None })
+    }
+
+    /// Looks for finished work in a remote cache too, and sends it there.
+    ///
+    /// # Errors
+    /// A message when the address cannot be used.
+    pub fn with_remote_cache(mut self, url: &str) -> std::result::Result<Self, String> {
+        self.remote = Some(RemoteCache::new(url, self.content.clone())?);
+        Ok(self)
+    }
+
+    pub(crate) fn remote(&self) -> Option<&RemoteCache> {
+        self.remote.as_ref()
     }
 
     /// Returns the tracking store.
@@ -84,6 +105,24 @@ impl Workspace {
         self.root.join("ac").join(&fingerprint[..2]).join(format!("{}.json", &fingerprint[2..]))
     }
 
+    pub(crate) fn work_lock_path(&self, fingerprint: &str) -> PathBuf {
+        self.root.join("locks").join(&fingerprint[..2]).join(&fingerprint[2..])
+    }
+
+    /// Keeps the state directory from being cleaned up while something runs in it; waits until nobody is cleaning up.
+    ///
+    /// # Errors
+    /// When the lock cannot be used.
+    pub(crate) fn use_it(&self) -> Result<UseLock> {
+        UseLock::take(&self.root.join("in-use"), FlockOperation::LockShared)
+            .map(|lock| lock.expect("a lock that is waited for is had"))
+    }
+
+    /// Takes the state directory for cleaning up; none while something runs in it.
+    pub(crate) fn clean_it(&self) -> Result<Option<UseLock>> {
+        UseLock::take(&self.root.join("in-use"), FlockOperation::NonBlockingLockExclusive)
+    }
+
     pub(crate) fn latest_path(&self, pipeline: &str) -> PathBuf {
         let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
         let digest = blake3::hash(pipeline.as_bytes()).to_hex();
@@ -92,24 +131,72 @@ impl Workspace {
     }
 }
 
+/// Held, together with others, while something runs in the state directory; held alone while it is cleaned up.
+#[derive(Debug)]
+pub(crate) struct UseLock {
+    _file: File,
+}
+
+impl UseLock {
+    fn take(path: &Path, operation: FlockOperation) -> Result<Option<Self>> {
+        let take = || {
+            let file = File::options().create(true).truncate(false).write(true).open(path)?;
+            Ok(try_lock(&file, operation)?.then_some(Self { _file: file }))
+        };
+        take().map_err(|source| Error::Workspace { path: path.into(), source })
+    }
+}
+
+/// Tells whether somebody holds the lock of a run.
+pub(crate) fn is_locked(run_directory: &Path) -> Result<bool> {
+    let path = run_directory.join(RUN_LOCK_FILE);
+    let look = || match File::open(&path) {
+        // A shared lock is let go of when the file is closed, right here.
+        Ok(file) => Ok(!try_lock(&file, FlockOperation::NonBlockingLockShared)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    look().map_err(|source| Error::Workspace { path: path.clone(), source })
+}
+
+fn try_lock(file: &File, operation: FlockOperation) -> std::io::Result<bool> {
+    match rustix::fs::flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Held by the process that drives a pipeline run; the kernel lets go of it when the process ends, however it ends.
+/// The file holds the process id of the driver, and nothing while somebody else has the lock.
 #[derive(Debug)]
 pub(crate) struct RunLock {
-    _file: File,
+    file: File,
 }
 
 impl RunLock {
     /// Takes the lock of a run, or returns none when its driver is alive.
     pub(crate) fn take(run_directory: &Path) -> Result<Option<Self>> {
-        let path = run_directory.join("lock");
-        let open = || {
+        let path = run_directory.join(RUN_LOCK_FILE);
+        let take = || {
             let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => Ok(Some(Self { _file: file })),
-                Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-                Err(errno) => Err(std::io::Error::from(errno)),
+            if !try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
+                return Ok(None);
             }
+            file.set_len(0)?;
+            Ok(Some(Self { file }))
         };
-        open().map_err(|source| Error::Workspace { path: path.clone(), source })
+        take().map_err(|source| Error::Workspace { path: path.clone(), source })
+    }
+
+    /// Takes the lock of a new run and says who drives it.
+    pub(crate) fn drive(run_directory: &Path) -> Result<Self> {
+        let mut lock = Self::take(run_directory)?.expect("nobody else knows this run yet");
+        let path = run_directory.join(RUN_LOCK_FILE);
+        // One write, with a line break at its end: whoever reads half of it knows.
+        lock.file
+            .write_all(format!("{}\n", std::process::id()).as_bytes())
+            .map_err(|source| Error::Workspace { path, source })?;
+        Ok(lock)
     }
 }

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use mlpipe_artifacts::digest_tree;
 use mlpipe_engine::{
     Capacity, InputItem, Inputs, ItemContent, Mailbox, Observer, OutputPaths, PlannedAction, RunDocument, RunOutcome,
-    RunRequest, Silent, StepStatus, Update, Workspace, plan, run,
+    RunRequest, Scope, Silent, StepStatus, Update, Workspace, plan, run,
 };
 use mlpipe_spec::{LoadOptions, Pipeline, load_pipeline};
 use mlpipe_tracking::{RunQuery, RunStatus, tags};
@@ -91,7 +91,7 @@ impl Bench {
 
     fn pipeline(&self, overrides: &[(&str, &str)]) -> Pipeline {
         let overrides: Vec<(String, String)> = overrides.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        let options = LoadOptions { overrides: &overrides, collections: &["files"] };
+        let options = LoadOptions { overrides: &overrides, collections: &["files"], ..LoadOptions::default() };
         load_pipeline(&self.path("pipeline.yaml"), &options).expect("the pipeline is valid")
     }
 
@@ -136,6 +136,7 @@ impl Bench {
             environment: &self.environment,
             capacity: Capacity { cpu: 2, memory_bytes: 1 << 32 },
             program_directory: None,
+            scope: Scope::default(),
             version: "test",
         }
     }

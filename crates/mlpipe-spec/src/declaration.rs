@@ -7,7 +7,7 @@ use crate::params::{ParameterDeclaration, ParameterKind, finite};
 use crate::source::Span;
 use crate::yaml::{Key, Node, Scalar, Value};
 
-const KEYS: Keys =
+pub(crate) const KEYS: Keys =
     Keys { of: "a parameter", known: &["type", "default", "choices", "min", "max", "description"], not_yet: &[] };
 
 /// A declaration as it was read; its default is text that has not been checked.

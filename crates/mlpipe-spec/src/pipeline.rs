@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::evaluation::{Counted, Expression};
 use crate::params::{ParamKind, ParamValue, ParameterKind};
 use crate::project::{EntryPoint, Project};
+use crate::retries::Retries;
 
 /// The place of a step in [`Pipeline::steps`].
 pub type StepId = usize;
@@ -134,8 +136,14 @@ pub struct Step {
     pub arguments: Vec<Argument>,
     /// How many items at most share one process; the entry point then has a batch command.
     pub batch: Option<usize>,
-    /// How often a failed attempt is repeated.
-    pub retries: u32,
+    /// The combinations of values the step runs for; its last dimension then ranges over them.
+    pub matrix: Option<Matrix>,
+    /// Whether a task runs, from `if:`; `None` without one, or where it is true whatever happens.
+    pub condition: Option<Condition>,
+    /// Whether a task runs however those it waits for have ended.
+    pub always: bool,
+    /// Whether, and how often, a failed attempt is repeated.
+    pub retries: Retries,
     /// How long an attempt may take.
     pub timeout: Option<Duration>,
     /// What an attempt needs of the machine.
@@ -146,6 +154,58 @@ pub struct Step {
     pub cache: bool,
     /// Environment variables set for the step's process.
     pub env: BTreeMap<String, String>,
+    /// Names of environment variables whose values are taken from the environment of mlpipe and recorded nowhere.
+    pub secrets: Vec<String>,
+}
+
+/// The condition of a step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Condition {
+    /// The expression as it was written.
+    pub text: String,
+    /// The expression; its value is a truth value, and never missing for a task whose upstream tasks have ended well.
+    pub expression: Expression,
+}
+
+impl Condition {
+    /// Returns whether no task will ever run.
+    pub fn is_never(&self) -> bool {
+        self.expression == Expression::Value(ParamValue::Bool(false))
+    }
+}
+
+/// The combinations of values that a step runs for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Matrix {
+    /// The combinations: the last axis changes fastest.
+    pub items: Vec<MatrixItem>,
+    /// How many processes of the step may run at a time.
+    pub max_parallel: Option<usize>,
+    /// Whether a failure keeps combinations that have not started from starting.
+    pub fail_fast: bool,
+}
+
+/// One combination of a matrix.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MatrixItem {
+    /// Its key, such as `lr=0.1,depth=3`; safe as a file name.
+    pub key: String,
+    /// The value of each axis.
+    pub values: IndexMap<String, ParamValue>,
+}
+
+/// The variable of the dimension that ranges over the combinations of a matrix.
+pub const MATRIX_VARIABLE: &str = "matrix";
+
+/// A result of another step that a step reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read<'s> {
+    /// The other step.
+    pub step: StepId,
+    /// The variable of the dimension of `step` over which results are gathered.
+    pub over: Option<&'s str>,
+    /// Whether the result may be missing, since `default()` says what then.
+    pub optional: bool,
 }
 
 impl Step {
@@ -154,22 +214,37 @@ impl Step {
         &self.project.entry_points[&self.entry_point]
     }
 
+    /// Returns what the arguments and the condition read of other steps.
+    pub fn reads(&self) -> Vec<Read<'_>> {
+        let values = self.arguments.iter().flat_map(|argument| argument.value.references());
+        let mut reads: Vec<Read> = values.flat_map(Reference::reads).collect();
+        let counted = self.condition.iter().flat_map(|condition| condition.expression.counted());
+        reads.extend(counted.filter_map(|(collection, optional)| collection.read(optional)));
+        reads
+    }
+
     /// Returns the steps that must end before this one starts, ascending and each once: those whose outputs it reads,
     /// those it takes its items from, and those under `needs:`.
     pub fn upstream(&self) -> Vec<StepId> {
         let from_items = self.dimensions.iter().filter_map(|dimension| match dimension.source {
-            DimensionSource::Input(_) => None,
+            DimensionSource::Input(_) | DimensionSource::Matrix(_) => None,
             DimensionSource::SameAs(step) | DimensionSource::Output { step, .. } => Some(step),
         });
-        let parts = self.arguments.iter().flat_map(|argument| &argument.value.parts);
-        let from_values = parts.filter_map(|part| match part {
-            Part::Reference(Reference::Output { step, .. } | Reference::Gather { step, .. }) => Some(*step),
-            Part::Reference(Reference::Item { .. }) | Part::Text(_) => None,
-        });
-        let mut upstream: Vec<StepId> = self.needs.iter().copied().chain(from_items).chain(from_values).collect();
+        let reads = self.reads().into_iter().map(|read| read.step);
+        let mut upstream: Vec<StepId> = self.needs.iter().copied().chain(from_items).chain(reads).collect();
         upstream.sort_unstable();
         upstream.dedup();
         upstream
+    }
+}
+
+impl Counted {
+    fn read(&self, optional: bool) -> Option<Read<'_>> {
+        match self {
+            Counted::Input(_) => None,
+            Counted::Output { step, .. } => Some(Read { step: *step, over: None, optional }),
+            Counted::Gather { step, over, .. } => Some(Read { step: *step, over: Some(over), optional }),
+        }
     }
 }
 
@@ -190,6 +265,8 @@ pub struct Dimension {
 pub enum DimensionSource {
     /// The input of that name.
     Input(String),
+    /// The matrix of that step, which is the step itself.
+    Matrix(StepId),
     /// The dimension of the same variable name of another step.
     SameAs(StepId),
     /// A collection that a step writes; known when that step has ended. The dimensions of that step come before this
@@ -203,7 +280,7 @@ pub enum DimensionSource {
 }
 
 /// The value of a parameter of the entry point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Argument {
     /// The parameter's name.
     pub name: String,
@@ -216,7 +293,7 @@ pub struct Argument {
 }
 
 /// Text with references in it that are known only when the step runs. No two neighbours are both text.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(transparent)]
 pub struct Template {
     /// The pieces in order; empty for the empty text.
@@ -243,7 +320,7 @@ impl Template {
 }
 
 /// A piece of a template.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Literal text; the pipeline's parameters are already in it.
@@ -253,7 +330,7 @@ pub enum Part {
 }
 
 /// Something a step can use that is known only when it runs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reference {
     /// The current item of a dimension of this step: `${{ item.<variable> }}`.
@@ -279,6 +356,40 @@ pub enum Reference {
         /// The variable of the dimension of `step` that is gathered.
         over: String,
     },
+    /// An output of a step, or a text where that step made none: `${{ default(steps.<step>.outputs.<output>, 'text') }}`.
+    OutputOr {
+        /// The step.
+        step: StepId,
+        /// The name of the output.
+        output: String,
+        /// The text; for a parameter that names a location an absolute path or empty.
+        otherwise: String,
+    },
+    /// A text for each combination of the matrix: `${{ matrix.<axis> }}`.
+    Matrix {
+        /// The variable of the dimension.
+        variable: String,
+        /// By key of the combination. Where this is the whole of an argument, checked against the parameter's type.
+        values: IndexMap<String, String>,
+    },
+    /// A number, text or truth value that depends on the task.
+    Computed(Expression),
+}
+
+impl Reference {
+    fn reads(&self) -> Vec<Read<'_>> {
+        match self {
+            Reference::Item { .. } | Reference::Matrix { .. } => Vec::new(),
+            Reference::Output { step, .. } => vec![Read { step: *step, over: None, optional: false }],
+            Reference::OutputOr { step, .. } => vec![Read { step: *step, over: None, optional: true }],
+            Reference::Gather { step, over, .. } => vec![Read { step: *step, over: Some(over), optional: false }],
+            Reference::Computed(expression) => expression
+                .counted()
+                .into_iter()
+                .filter_map(|(collection, optional)| collection.read(optional))
+                .collect(),
+        }
+    }
 }
 
 /// What an attempt needs of the machine.
@@ -298,7 +409,7 @@ impl Default for Resources {
 }
 
 /// What a failed item means for the other items of its step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnItemError {
     /// The step fails; items that have not started are skipped.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use crate::compare::Comparator;
 use crate::params::ParameterDeclaration;
 
 /// A project: a directory with an MLproject file.
@@ -40,8 +41,8 @@ pub struct OutputDeclaration {
     pub path: String,
     /// What lies there.
     pub kind: OutputKind,
-    /// How two results are compared when a run is reproduced; byte by byte without it.
-    pub compare: Option<serde_json::Value>,
+    /// How two results are compared when a run is reproduced; byte by byte when empty.
+    pub compare: Vec<Comparator>,
 }
 
 /// What an output is.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::command_line::placeholders;
+use crate::compare::{self, ForeignComparator};
 use crate::declaration;
 use crate::diagnostics::Collector;
 use crate::fields::{Fields, Keys, Reader};
@@ -21,19 +22,20 @@ use crate::source::{SourceFile, Span};
 use crate::syntax;
 use crate::yaml::{Key, Node, Scalar, Value};
 
-const PROJECT: Keys = Keys {
+pub(crate) const PROJECT: Keys = Keys {
     of: "an MLproject",
     known: &["name", "python_env", "conda_env", "entry_points", "description"],
     not_yet: &["docker_env"],
 };
-const ENTRY_POINT: Keys = Keys {
+pub(crate) const ENTRY_POINT: Keys = Keys {
     of: "an entry point",
     known: &["parameters", "command", "batch_command", "outputs", "description"],
     not_yet: &[],
 };
-const OUTPUT: Keys = Keys { of: "an output", known: &["path", "type", "compare", "description"], not_yet: &[] };
+pub(crate) const OUTPUT: Keys =
+    Keys { of: "an output", known: &["path", "type", "compare", "description"], not_yet: &[] };
 
-const OUTPUT_KINDS: [(&str, OutputKind); 4] = [
+pub(crate) const OUTPUT_KINDS: [(&str, OutputKind); 4] = [
     ("file", OutputKind::File),
     ("json", OutputKind::Json),
     ("directory", OutputKind::Directory),
@@ -51,24 +53,30 @@ pub(crate) enum Loaded {
 }
 
 /// The projects read so far: each directory is read once, however many steps use it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Projects {
     by_directory: HashMap<PathBuf, Loaded>,
+    comparators: Vec<ForeignComparator>,
 }
 
 impl Projects {
+    /// Starts without any; `comparators` may be named beside our own.
+    pub(crate) fn new(comparators: &[ForeignComparator]) -> Self {
+        Projects { by_directory: HashMap::new(), comparators: comparators.to_vec() }
+    }
+
     /// Returns the project in an absolute directory; places are shown relative to `here`.
     pub(crate) fn load(&mut self, directory: &Path, here: &Path, out: &mut Collector) -> Loaded {
         if let Some(loaded) = self.by_directory.get(directory) {
             return loaded.clone();
         }
-        let loaded = load(directory, here, out);
+        let loaded = load(directory, here, &self.comparators, out);
         self.by_directory.insert(directory.to_path_buf(), loaded.clone());
         loaded
     }
 }
 
-fn load(directory: &Path, here: &Path, out: &mut Collector) -> Loaded {
+fn load(directory: &Path, here: &Path, comparators: &[ForeignComparator], out: &mut Collector) -> Loaded {
     let name = shown(directory, here);
     if !directory.is_dir() {
         return Loaded::Absent(format!("there is no directory `{}`", name.display()));
@@ -84,7 +92,7 @@ fn load(directory: &Path, here: &Path, out: &mut Collector) -> Loaded {
     let before = out.count();
     let project = syntax::tree(&source, out).and_then(|tree| {
         let reader = Reader { source, out };
-        ProjectReader { reader, directory }.project(&tree)
+        ProjectReader { reader, directory, comparators }.project(&tree)
     });
     match project {
         Some(project) if out.count() == before => Loaded::Good(Arc::new(project)),
@@ -106,6 +114,7 @@ fn project_file(directory: &Path) -> Option<PathBuf> {
 struct ProjectReader<'a> {
     reader: Reader<'a>,
     directory: &'a Path,
+    comparators: &'a [ForeignComparator],
 }
 
 impl ProjectReader<'_> {
@@ -265,12 +274,8 @@ impl ProjectReader<'_> {
             None => OutputKind::default(),
         };
         let compare = match fields.get("compare") {
-            Some(node) if matches!(node.value, Value::Map(_)) => Some(self.reader.json(node)?),
-            Some(node) => {
-                self.reader.report(node.span, "`compare` must be a mapping").help("write compare: {rtol: 1e-5}");
-                None
-            }
-            None => None,
+            Some(node) => compare::read(&mut self.reader, node, kind, self.comparators)?,
+            None => Vec::new(),
         };
         let Some(node) = fields.get("path") else {
             self.reader.report(key.span, format!("output `{name}` has no `path`"));

@@ -118,6 +118,11 @@ fn values_of_the_wrong_type_or_out_of_bounds_are_reported() {
             "threshold: «\"${{ params.instances }}\"",
             &["5 is above the maximum 1 | the value comes from params.instances"],
         ),
+        ("retries: 1", "retries: «{on: timeout}", &["`retries` has no `max`"]),
+        ("retries: 1", "retries: {max: 1, on: [«crash]}", &["`crash` is not a cause of failure | `exit 75`"]),
+        ("retries: 1", "retries: {max: 1, on: «[]}", &["`on` is empty: nothing would be tried again"]),
+        ("retries: 1", "retries: {max: 1, backoff: «2}", &["`2` is not a duration | add a unit: 2s"]),
+        ("retries: 1", "retries: {max: 1, «backof: 2s}", &["has no key `backof` | did you mean `backoff`?"]),
         ("retries: 1", "retries: «-1", &["`retries` must be a whole number from 0 to 100, not `-1`"]),
         ("timeout: 10m", "timeout: «600", &["`600` is not a duration | add a unit: 600s"]),
         ("timeout: 10m", "timeout: «10 minutes", &["durations are like 90s, 10m, 1h30m"]),
@@ -209,17 +214,9 @@ fn loops_and_references_that_do_not_fit_together_are_reported() {
 #[test]
 fn what_is_not_supported_yet_is_refused_and_never_ignored() {
     changes(&[
-        ("    cache: false\n", "    «matrix: {a: [1]}\n", &["`matrix` is not supported yet"]),
-        ("    cache: false\n", "    «if: always\n    «always: true\n", &["`if` is not", "`always` is not"]),
-        ("    cache: false\n", "    «secrets: [token]\n", &["`secrets` is not supported yet"]),
         ("    cache: false\n", "    «pipeline: other.yaml\n", &["`pipeline` is not supported yet"]),
-        ("retries: 1", "retries: «{max: 3}", &["max, on and backoff are not supported yet"]),
         ("cpu: 1,", "«gpu: 1,", &["`gpu` is not supported yet"]),
-        ("{ params.threshold }", "{ params.threshold «>= 1 }", &["the operator `>=` is not supported yet"]),
-        ("{ params.threshold }", "{ «len(inputs.studies) }", &["`len()` is not supported yet"]),
-        ("{ params.threshold }", "{ «max(inputs.studies) }", &["`max()` is not a function"]),
         ("{ item.vertebra }", "{ «item.vertebra.key }", &["attributes of an item are not supported yet"]),
-        ("{ params.threshold }", "{ «secrets.token }", &["`secrets` is not supported yet"]),
         ("default: ../testdata/studies", "default: «s3://bucket/studies", &["`s3:` URIs are not supported yet"]),
         (
             "default: ../projects/vertebrae/model",
@@ -308,6 +305,29 @@ entry_points:
         ("path: finding.json", "path: «/finding.json", &["must lie in the output directory"]),
         ("finding: {path: finding.json, type: json}", "«finding: {type: json}", &["output `finding` has no `path`"]),
         ("finding: {path: finding.json, type: json}", "finding: «finding.json", &["must be a mapping"]),
+        ("type: json}", "type: json, compare: «byte}", &["`compare` must be `bytes` or a mapping"]),
+        ("type: json}", "type: json, compare: {«jsn: {}}}", &["there is no comparator `jsn` | did you mean `json`?"]),
+        (
+            "type: json}",
+            "type: json, compare: {json: {«rtoll: 1}}}",
+            &["the comparator `json` has no key `rtoll` | did you mean `rtol`?"],
+        ),
+        ("type: json}", "type: json, compare: {rtol: «-1}}", &["`rtol` must be a number from 0"]),
+        ("type: json}", "type: json, compare: {array: {atol: «.nan}}}", &["`atol` must be a number from 0"]),
+        ("type: json}", "type: json, compare: {«text: {}}}", &["needs `ignore_lines`"]),
+        (
+            "type: json}",
+            "type: json, compare: {text: {ignore_lines: [«\"\"]}}}",
+            &["an entry of `ignore_lines` is empty"],
+        ),
+        ("type: json}", "type: json, compare: {json: {}, «array: {}}}", &["a file is compared in one way"]),
+        ("type: json}", "type: json, compare: {dicom: «[]}}", &["the settings of `dicom` must be a mapping"]),
+        ("type: json}", "type: json, compare: {dicom: «{bad: 1}}}", &["comparator `dicom`: `bad` is bad"]),
+        (
+            "type: json}",
+            "type: file, compare: {«rtol: 1}}",
+            &["needs the name of a comparator around it | compare: {array: {rtol: ...}}"],
+        ),
         ("command: nodes {volume} {vertebra}", "command: «nodes \"{volume} {vertebra}", &["quoted text has no end"]),
         (
             "command: nodes {volume} {vertebra}",
@@ -375,4 +395,123 @@ fn damaged_pipelines_have_mistakes_that_can_be_shown() {
             survive(&workplace, &text);
         }
     }
+}
+
+#[test]
+fn conditions_that_are_not_true_or_false_are_reported() {
+    changes(&[
+        ("    cache: false\n", "    if: «params.plane\n", &["`if` takes true or false, and this is a text | `==`"]),
+        (
+            "    cache: false\n",
+            "    if: params.plane == «axial\n",
+            &["`axial` is not a reference | in quotes: 'axial'"],
+        ),
+        ("    cache: false\n", "    if: «params.instances == '5'\n", &["one side is a number, the other a text"]),
+        ("    cache: false\n", "    if: «params.plane < 'b'\n", &["only numbers can be ordered, and this is a text"]),
+        ("    cache: false\n", "    if: \"!«params.instances\"\n", &["`!` takes true or false, and this is a number"]),
+        ("    cache: false\n", "    if: params.«plan == 'axial'\n", &["no parameter `plan` | did you mean `plane`?"]),
+        ("    cache: false\n", "    if: params.plane «= 'axial'\n", &["`=` does not compare | write `==`"]),
+        ("    cache: false\n", "    if: params.instances «+ 1 > 2\n", &["no arithmetic in expressions"]),
+        ("    cache: false\n", "    if: «max(1) == 1\n", &["`max()` is not a function | `count`"]),
+        ("    cache: false\n", "    if: count(«params.plane) > 1\n", &["`count()` takes a collection"]),
+        ("    cache: false\n", "    if: count(inputs.«study) > 1\n", &["no input `study` | did you mean `studies`?"]),
+        ("    cache: false\n", "    if: \"item.«study == 'a'\"\n", &["`study` is not a variable of this step"]),
+        ("    cache: false\n", "    if: (true«\n    cache: false\n", &["expected `)`"]),
+    ]);
+    rewrites(&[(
+        &[("    batch: 32\n", "    if: count(steps.vertebrae.outputs.«boxes) > 0\n")],
+        &["output `boxes` of step `vertebrae` is not a collection"],
+    )]);
+    let deep = format!("    if: {}true\n", "(".repeat(500));
+    let workplace = Workplace::new();
+    let text = PIPELINE.replace("    cache: false\n", &deep);
+    let diagnostics = workplace.load(&text, &[]).expect_err("it is too deep");
+    assert!(diagnostics.items()[0].message.contains("nested more than"), "{diagnostics}");
+}
+
+#[test]
+fn what_a_step_that_always_runs_may_miss_is_reported() {
+    changes(&[("    cache: false\n", "    always: «perhaps\n", &["`always` must be true or false"])]);
+    rewrites(&[(
+        &[
+            ("    batch: 32\n", "    always: true\n"),
+            ("steps.slices.outputs.volume }}\", vertebra:", "steps.«slices.outputs.volume }}\", vertebra:"),
+        ],
+        &["runs even when `slices` has failed and `volume` is missing | default(steps.slices.outputs.volume, '')"],
+    )]);
+}
+
+#[test]
+fn matrices_that_do_not_fit_are_reported() {
+    let cases: &[(&str, &[&str])] = &[
+        ("matrix: «{}", &["`matrix` has no axis"]),
+        ("matrix: {depth: «[]}", &["`depth` has no values"]),
+        ("matrix: {depth: [1, «1]}", &["`1` is given twice"]),
+        ("matrix: {depth: «[1, a]}", &["the values of `depth` are not of one type"]),
+        ("matrix: {depth: [1, 2], exclude: [{«dept: 1}]}", &["no axis `dept` | did you mean `depth`?"]),
+        ("matrix: {depth: [1, 2], exclude: [{depth: «3}]}", &["`3` is not a value of `depth` | values: `1`, `2`"]),
+        ("matrix: «{depth: [1], exclude: [{depth: 1}]}", &["`exclude` leaves no combination"]),
+        ("matrix: {depth: [1], max_parallel: «0}", &["`max_parallel` must be a whole number from 1"]),
+        ("matrix: {depth: [1], fail_fast: «maybe}", &["`fail_fast` must be true or false"]),
+        ("for_each: {«matrix: inputs.studies}", &["`matrix` is the variable of the combinations of a matrix"]),
+    ];
+    for (matrix, expected) in cases {
+        let with = format!("    cache: false\n    {matrix}\n");
+        rewrites(&[(&[("    cache: false\n", &with)], expected)]);
+    }
+    rewrites(&[
+        (
+            &[
+                ("    cache: false\n", "    matrix: {title: [1]}\n"),
+                ("over='study') }}\"}", "over='study') }}\", title: \"${{ matrix.«titel }}\"}"),
+            ],
+            &["the matrix has no axis `titel` | did you mean `title`?"],
+        ),
+        (
+            &[("over='study') }}\"}", "over='study') }}\", title: \"${{ matrix.«title }}\"}")],
+            &["this step has no matrix | add matrix:"],
+        ),
+    ]);
+    let text = PIPELINE
+        .replace("{study: inputs.studies}\n", "{study: inputs.studies}\n    matrix: {s: [0.5, 0.01]}\n")
+        .replace("spacing_mm: 1}", "spacing_mm: \"${{ matrix.s }}\"}");
+    let diagnostics = Workplace::new().load(&text, &[]).expect_err("one value is too small").to_string();
+    assert!(diagnostics.contains("parameter `spacing_mm`: 0.01 is below the minimum 0.1"), "{diagnostics}");
+    assert!(diagnostics.contains("add `matrix: slices` to for_each"), "{diagnostics}");
+}
+
+#[test]
+fn secrets_that_are_not_set_are_reported() {
+    changes(&[
+        (
+            "    cache: false\n",
+            "    secrets: [«MLPIPE_TEST_NO_SUCH_SECRET]\n",
+            &["the secret `MLPIPE_TEST_NO_SUCH_SECRET` is not set | export MLPIPE_TEST_NO_SUCH_SECRET"],
+        ),
+        ("    cache: false\n", "    secrets: [«a-b]\n", &["`a-b` cannot be the name of an environment variable"]),
+        ("    cache: false\n", "    secrets: [«MLFLOW_RUN_ID]\n", &["`MLFLOW_RUN_ID` is set by mlpipe"]),
+        ("    cache: false\n", "    env: {PATH: x}\n    secrets: [«PATH]\n", &["`PATH` is both in `env` and a secret"]),
+        ("{ params.threshold }", "{ «secrets.token }", &["it reaches the step in its environment | secrets: [token]"]),
+    ]);
+}
+
+#[test]
+fn values_that_are_known_too_late_are_reported() {
+    changes(&[
+        (
+            "threshold: \"${{ params.threshold }}\"",
+            "threshold: «\"${{ count(inputs.studies) }}\"",
+            &["this value is known only when the step runs"],
+        ),
+        (
+            "threshold: \"${{ params.threshold }}\"",
+            "threshold: «\"${{ params.instances >= 1 }}\"",
+            &["parameter `threshold`: `true` is not a number"],
+        ),
+        (
+            "gather(steps.schmorl.outputs.finding, over='vertebra')",
+            "«default(gather(steps.schmorl.outputs.finding, over='vertebra'), '')",
+            &["gather() is never missing"],
+        ),
+    ]);
 }

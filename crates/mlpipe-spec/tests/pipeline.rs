@@ -38,7 +38,7 @@ fn the_pipeline_of_the_design_is_read_whole() {
     assert_eq!(names, ["slices", "vertebrae", "schmorl", "report", "summary"]);
     let schmorl = step(&pipeline, "schmorl");
     assert_eq!(schmorl.upstream(), [id(&pipeline, "slices"), id(&pipeline, "vertebrae")]);
-    assert_eq!((schmorl.batch, schmorl.retries, schmorl.on_item_error), (Some(32), 1, OnItemError::Collect));
+    assert_eq!((schmorl.batch, schmorl.retries.max, schmorl.on_item_error), (Some(32), 1, OnItemError::Collect));
     assert_eq!(schmorl.timeout, Some(Duration::from_secs(5400)));
     assert!(!step(&pipeline, "summary").cache);
     assert_eq!(step(&pipeline, "summary").needs, [id(&pipeline, "report")]);
@@ -137,7 +137,7 @@ fn one_anchor_serves_thousands_of_steps() {
         text += &format!("  s{step}:\n    <<: *step\n    retries: 2\n");
     }
     let pipeline = workplace.load(&text, &[]).map_err(|d| d.to_string()).expect("no mistakes");
-    assert_eq!((pipeline.steps.len(), pipeline.steps[2_999].retries), (3_000, 2));
+    assert_eq!((pipeline.steps.len(), pipeline.steps[2_999].retries.max), (3_000, 2));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! A transaction costs the same for one record as for hundreds, so the thread collects for [`MAX_WAIT`] after the first
 //! record, or until [`MAX_BATCH`] have come. When a group is refused, its records are applied one by one: a record that
-//! is refused takes no other along.
+//! is refused takes no other along. When the store itself fails, nothing that comes later is written: what the store holds
+//! is always everything up to some moment.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -39,7 +40,7 @@ impl Writer {
     pub fn start(store: Store) -> Self {
         let (sender, receiver) = mpsc::channel();
         let thread = thread::Builder::new().name("mlpipe-tracking".to_owned()).spawn(move || {
-            let mut batcher = Batcher { store, first_error: None };
+            let mut batcher = Batcher { store, first_error: None, is_broken: false };
             batcher.run(&receiver);
             batcher.first_error.map_or(Ok(()), Err)
         });
@@ -97,6 +98,8 @@ impl Drop for Writer {
 struct Batcher {
     store: Store,
     first_error: Option<Error>,
+    /// The store has failed.
+    is_broken: bool,
 }
 
 impl Batcher {
@@ -107,21 +110,42 @@ impl Batcher {
             self.write(&records);
             if let Some(answer) = flush {
                 // Whoever asked may have gone: the error then stays to be reported.
-                if let Err(mpsc::SendError(Err(error))) = answer.send(self.first_error.take().map_or(Ok(()), Err)) {
+                if let Err(mpsc::SendError(Err(error))) = answer.send(self.answer()) {
                     self.first_error = Some(error);
                 }
             }
         }
     }
 
+    fn answer(&mut self) -> Result<()> {
+        match self.first_error.take() {
+            Some(error) => Err(error),
+            None if self.is_broken => Err(Error::WriterStopped),
+            None => Ok(()),
+        }
+    }
+
     fn write(&mut self, records: &[Record]) {
+        if self.is_broken {
+            return;
+        }
         match self.store.apply(records) {
             Ok(()) => {}
+            Err(error) if error.is_store_unavailable() => {
+                self.is_broken = true;
+                self.first_error.get_or_insert(error);
+            }
             Err(error) if records.len() == 1 => self.note(error, &records[0]),
             Err(_) => {
                 for record in records {
-                    if let Err(error) = self.store.apply(std::slice::from_ref(record)) {
-                        self.note(error, record);
+                    match self.store.apply(std::slice::from_ref(record)) {
+                        Ok(()) => {}
+                        Err(error) if error.is_store_unavailable() => {
+                            self.is_broken = true;
+                            self.first_error.get_or_insert(error);
+                            return;
+                        }
+                        Err(error) => self.note(error, record),
                     }
                 }
             }
@@ -241,6 +265,27 @@ mod tests {
         assert!(matches!(fixture.writer.flush(), Err(Error::ParamChanged { .. })));
         fixture.writer.flush().expect("reported already");
         fixture.writer.finish().expect("reported already");
+    }
+
+    #[test]
+    fn nothing_is_written_after_the_store_has_failed() {
+        let fixture = Fixture::new();
+        let breaker = rusqlite::Connection::open(fixture.reader.path()).expect("opened");
+        let run_id = fixture.create();
+        fixture.writer.flush().expect("written");
+        breaker.execute_batch("ALTER TABLE runs RENAME TO runs_elsewhere").expect("renamed");
+        fixture.writer.send(Record::UpdateRun {
+            run_id: run_id.clone(),
+            status: RunStatus::Finished,
+            end_time_ms: Some(1),
+        });
+        let error = fixture.writer.flush().expect_err("reported");
+        assert!(matches!(error, Error::Sqlite { .. }), "{error}");
+        breaker.execute_batch("ALTER TABLE runs_elsewhere RENAME TO runs").expect("renamed back");
+        let later = fixture.create();
+        assert!(matches!(fixture.writer.flush(), Err(Error::WriterStopped)));
+        assert_eq!(fixture.reader.run(&run_id).expect("read").expect("there").status, RunStatus::Running);
+        assert!(fixture.reader.run(&later).expect("read").is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use mlpipe_engine::with_causes;
 use mlpipe_spec::LoadError;
 
 use crate::text;
@@ -15,6 +16,7 @@ pub(crate) enum Exit {
     Usage = 2,
     PipelineInvalid = 3,
     BadInput = 4,
+    NotReproduced = 5,
     StoreUnavailable = 6,
     Interrupted = 130,
     Terminated = 143,
@@ -83,13 +85,21 @@ impl From<LoadError> for Failure {
 impl From<mlpipe_engine::Error> for Failure {
     fn from(error: mlpipe_engine::Error) -> Self {
         use mlpipe_engine::Error;
+        let message = with_causes(&error);
         match &error {
             Error::Parameter { .. } => {
-                Self::bad_input(&error).hint("give another path with -P, or make this one readable")
+                Self::bad_input(message).hint("give another path with -P, or make this one readable")
             }
-            Error::Project { .. } => Self::new(Exit::PipelineInvalid, &error),
+            Error::Project { .. } => Self::new(Exit::PipelineInvalid, message),
+            Error::Record { .. } => Self::bad_input(message),
+            Error::RunNotFound { .. } | Error::RunAmbiguous { .. } => {
+                Self::bad_input(message).hint("`mlpipe runs list` shows the runs; the first digits of an id are enough")
+            }
+            Error::Journal { .. } => Self::new(Exit::StoreUnavailable, message)
+                .hint("the journal was written by another version of mlpipe or is damaged; nothing else depends on it"),
             Error::Workspace { .. } | Error::Artifacts(_) | Error::Tracking(_) => {
-                Self::new(Exit::StoreUnavailable, &error).hint("look at the disk and the rights of the state directory")
+                Self::new(Exit::StoreUnavailable, message)
+                    .hint("look at the disk and the rights of the state directory")
             }
         }
     }
@@ -97,7 +107,7 @@ impl From<mlpipe_engine::Error> for Failure {
 
 impl From<mlpipe_tracking::Error> for Failure {
     fn from(error: mlpipe_tracking::Error) -> Self {
-        Self::new(Exit::StoreUnavailable, error)
+        Self::new(Exit::StoreUnavailable, with_causes(&error))
     }
 }
 

@@ -1,8 +1,10 @@
 //! The `mlpipe` command: reads the command line, calls the libraries, prints, and picks the exit code.
 
 mod commands;
+mod comparators;
 mod environment;
 mod failure;
+mod junit;
 mod logging;
 mod progress;
 mod sources;

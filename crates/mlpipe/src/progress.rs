@@ -1,15 +1,28 @@
 //! What people see while a pipeline runs: live rows on a terminal, else one line per change of state.
 
-use std::collections::HashMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
+use indexmap::IndexMap;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use mlpipe_engine::{RunDocument, RunOutcome, StepRow, StepStatus, Update};
 
-use crate::text::{duration, error_line, short_key};
+use crate::text::{duration, error_line, short_key, short_run};
 
 /// Rows of running tasks that are shown at a time.
 const LIVE_ROWS: usize = 8;
+/// How often live rows count on.
+const TICK: Duration = Duration::from_millis(250);
+/// Failed tasks that the summary shows with the end of their log.
+const FAILURES_WITH_LOG: usize = 2;
+/// Failed tasks that the summary names.
+const FAILURES_NAMED: usize = 8;
+/// Lines of a failed task's log in the summary.
+const LOG_LINES: usize = 10;
+
+const RUNNING: &str = "running";
+const WAITING: &str = "waiting";
 
 /// Shows a run on stderr.
 pub(crate) struct Progress {
@@ -19,7 +32,16 @@ pub(crate) struct Progress {
 struct Live {
     rows: MultiProgress,
     total: ProgressBar,
-    running: HashMap<String, ProgressBar>,
+    /// What is under way, oldest first; the first ones have a row.
+    tasks: IndexMap<String, LiveTask>,
+}
+
+struct LiveTask {
+    state: &'static str,
+    /// Said behind the task's name.
+    remark: String,
+    since: Instant,
+    row: Option<ProgressBar>,
 }
 
 impl Progress {
@@ -35,8 +57,18 @@ impl Progress {
                 let label = label(name, *key);
                 let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 match &mut self.live {
-                    Some(live) => live.start(&label),
+                    Some(live) => live.set(&label, RUNNING, &again),
                     None => error_line(&format!("  start   {label}{again}: {reason}")),
+                }
+            }
+            Update::TaskWaiting { name, key, run } => {
+                let who = run.map_or_else(|| "another run".to_owned(), |run| format!("run {}", short_run(run)));
+                match &mut self.live {
+                    Some(live) => live.set(&label(name, *key), WAITING, ""),
+                    None => error_line(&format!(
+                        "  waiting {}: waiting for {who}, which does the same work",
+                        label(name, *key)
+                    )),
                 }
             }
             Update::TaskRetried { name, key, error } => {
@@ -47,8 +79,7 @@ impl Progress {
             Update::TaskEnded { task, ended, known } => self.task_ended(task, *ended, *known),
             Update::RunEnded { .. } => {
                 if let Some(live) = self.live.take() {
-                    live.total.finish_and_clear();
-                    let _ = live.rows.clear();
+                    live.clear();
                 }
             }
         }
@@ -56,14 +87,18 @@ impl Progress {
 
     /// The lines that stay when all is over.
     pub(crate) fn summary(&self, run: &RunDocument) {
-        for row in run.steps.iter().filter(|row| row.status == StepStatus::Failed) {
-            error_line(&format!("\nfailed: {}", label(&row.name, row.key.as_deref())));
-            for line in row.error.as_deref().unwrap_or_default().lines() {
-                error_line(&format!("  {line}"));
+        let failed: Vec<&StepRow> = run.steps.iter().filter(|row| row.status == StepStatus::Failed).collect();
+        for (rank, row) in failed.iter().take(FAILURES_NAMED).enumerate() {
+            match rank < FAILURES_WITH_LOG {
+                true => failure_with_log(row),
+                false => {
+                    let error = first_line(row.error.as_deref().unwrap_or_default());
+                    error_line(&format!("failed: {}: {error}", label(&row.name, row.key.as_deref())));
+                }
             }
-            if let Some(log) = &row.log {
-                error_line(&format!("  log: {}", log.display()));
-            }
+        }
+        if failed.len() > FAILURES_NAMED {
+            error_line(&format!("and {} more failed", failed.len() - FAILURES_NAMED));
         }
         let count = |status: StepStatus| run.steps.iter().filter(|row| row.status == status).count();
         let parts = [
@@ -115,10 +150,8 @@ impl Progress {
     }
 
     fn end_row(&mut self, label: &str) {
-        if let Some(live) = &mut self.live
-            && let Some(row) = live.running.remove(label)
-        {
-            row.finish_and_clear();
+        if let Some(live) = &mut self.live {
+            live.end(label);
         }
     }
 
@@ -134,20 +167,58 @@ impl Live {
     fn new() -> Self {
         let rows = MultiProgress::new();
         let total = rows.add(ProgressBar::new(0));
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} tasks, {elapsed}");
+        let style = ProgressStyle::with_template("{bar:30} {pos} of {len} tasks ended, {msg}, {elapsed}");
         total.set_style(style.expect("the template is valid"));
-        Self { rows, total, running: HashMap::new() }
+        total.enable_steady_tick(TICK);
+        Self { rows, total, tasks: IndexMap::new() }
     }
 
-    fn start(&mut self, label: &str) {
-        if self.running.len() >= LIVE_ROWS {
-            return;
+    /// Shows a task in this state, a word.
+    fn set(&mut self, label: &str, state: &'static str, remark: &str) {
+        self.end(label);
+        let task = LiveTask { state, remark: remark.to_owned(), since: Instant::now(), row: None };
+        self.tasks.insert(label.to_owned(), task);
+        self.fill_rows();
+    }
+
+    fn end(&mut self, label: &str) {
+        if let Some(row) = self.tasks.shift_remove(label).and_then(|task| task.row) {
+            row.finish_and_clear();
+            self.rows.remove(&row);
         }
-        let row = self.rows.insert_before(&self.total, ProgressBar::new_spinner());
-        row.set_style(ProgressStyle::with_template("  {spinner} {msg} {elapsed}").expect("the template is valid"));
-        row.set_message(label.to_owned());
-        row.enable_steady_tick(std::time::Duration::from_millis(120));
-        self.running.insert(label.to_owned(), row);
+        self.fill_rows();
+    }
+
+    /// Gives rows to the tasks that have been under way for longest.
+    fn fill_rows(&mut self) {
+        for (label, task) in self.tasks.iter_mut().take(LIVE_ROWS) {
+            if task.row.is_none() {
+                let new = self.rows.insert_before(&self.total, ProgressBar::new_spinner());
+                new.set_style(ProgressStyle::with_template("  {msg}  {elapsed}").expect("the template is valid"));
+                new.set_message(format!("{:<7} {label}{}", task.state, task.remark));
+                new.set_elapsed(task.since.elapsed());
+                new.enable_steady_tick(TICK);
+                task.row = Some(new);
+            }
+        }
+        let count = |state: &str| self.tasks.values().filter(|task| task.state == state).count();
+        let waiting = match count(WAITING) {
+            0 => String::new(),
+            waiting => format!(", {waiting} waiting for another run"),
+        };
+        // What is under way is known, even before the first task has ended and told how many there are.
+        let known = self.total.position() + self.tasks.len() as u64;
+        self.total.set_length(self.total.length().unwrap_or(0).max(known));
+        self.total.set_message(format!("{} running{waiting}", count(RUNNING)));
+    }
+
+    fn clear(self) {
+        for row in self.tasks.into_values().filter_map(|task| task.row) {
+            row.finish_and_clear();
+        }
+        self.total.finish_and_clear();
+        // The lines are gone already; what cannot be erased stays.
+        let _ = self.rows.clear();
     }
 }
 
@@ -163,6 +234,44 @@ fn word(status: StepStatus) -> &'static str {
         StepStatus::Skipped => "skipped",
         StepStatus::Killed => "killed",
     }
+}
+
+/// What went wrong, with the last lines that the process printed.
+fn failure_with_log(row: &StepRow) {
+    error_line(&format!("\nfailed: {}", label(&row.name, row.key.as_deref())));
+    let error = row.error.as_deref().unwrap_or_default();
+    let tail = row.log.as_deref().map(|log| log_tail(log, LOG_LINES)).unwrap_or_default();
+    // The error ends with the log's last words: they need not be said twice.
+    let error = match error.split_once(": ") {
+        Some((head, words)) if tail.join("\n").ends_with(words) => head,
+        _ => error,
+    };
+    for line in error.lines() {
+        error_line(&format!("  {line}"));
+    }
+    for line in &tail {
+        error_line(&format!("  | {line}"));
+    }
+    if let Some(log) = &row.log {
+        error_line(&format!("  log: {}", log.display()));
+    }
+}
+
+/// The last lines of a log that hold anything.
+fn log_tail(log: &Path, lines: usize) -> Vec<String> {
+    const BYTES: u64 = 16 * 1024;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(log)?;
+        let start = file.metadata()?.len().saturating_sub(BYTES);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    // A log that cannot be read is no reason to fail: its path is printed.
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 fn first_line(text: &str) -> &str {

@@ -39,9 +39,32 @@ pub(crate) fn duration(seconds: f64) -> String {
     format!("{} min {} s", whole / 60, whole % 60)
 }
 
+/// `512 B`, `4.2 MiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// Milliseconds since 1970 as a local date and time.
+pub(crate) fn local_time(milliseconds: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(milliseconds).unwrap_or_default();
+    time.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// An item's key for people: long parts (UIDs) are cut to their last digits.
 pub(crate) fn short_key(key: &str) -> String {
     key.split('/').map(short_uid).collect::<Vec<_>>().join("/")
+}
+
+/// The beginning of a run's id, which every command takes for it.
+pub(crate) fn short_run(run_id: &str) -> &str {
+    run_id.get(..8).unwrap_or(run_id)
 }
 
 /// The end of a UID, which is what differs between neighbours.
@@ -76,6 +99,11 @@ mod tests {
     fn uids_keep_their_end_and_short_keys_stay() {
         assert_eq!(short_key("1.2.826.0.1.3680043.8.498.12345678/v3"), "..12345678/v3");
         assert_eq!(short_key("case-7"), "case-7");
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_keeps_them_short() {
+        assert_eq!([bytes(512), bytes(4096), bytes(3 << 30)], ["512 B", "4.0 KiB", "3.0 GiB"]);
     }
 
     #[test]

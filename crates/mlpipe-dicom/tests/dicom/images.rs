@@ -118,6 +118,7 @@ pub(crate) fn text(image: &mut Image, tag: Tag, value: &str) {
         tags::INSTANCE_NUMBER | tags::NUMBER_OF_FRAMES | tags::ACQUISITION_NUMBER => VR::IS,
         tags::MODALITY | tags::IMAGE_TYPE | tags::PHOTOMETRIC_INTERPRETATION => VR::CS,
         tags::STACK_ID => VR::SH,
+        tags::SERIES_DESCRIPTION => VR::LO,
         _ => VR::UI,
     };
     let values: Vec<String> = value.split('\\').map(str::to_owned).collect();
@@ -149,4 +150,10 @@ pub(crate) fn write(image: &Image, path: &Path) {
 pub(crate) fn write_as(image: &Image, path: &Path, transfer_syntax: &str) {
     let meta = FileMetaTableBuilder::new().transfer_syntax(transfer_syntax);
     image.clone().with_meta(meta).expect("a file meta table").write_to_file(path).expect("the file is written");
+}
+
+/// Says on stderr that a test was not run, and why.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub(crate) fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
 }

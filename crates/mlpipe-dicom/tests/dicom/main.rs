@@ -1,8 +1,10 @@
 //! Tests of the crate as its users see it: small series made here with answers known by construction, and real series.
 
+mod hostile;
 mod images;
 mod mutations;
 mod pixels;
+mod pydicom;
 mod real_data;
 mod selecting;
 mod series;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mlpipe_dicom::{load_volume, scan};
+use mlpipe_dicom::{Limits, load_volume, read_pixels, scan_within};
 
 use crate::images::{Folder, slice, write, write_as};
 
@@ -32,7 +32,9 @@ fn survive(file: &Path, rounds: usize, first_bytes: usize) {
             mutated.truncate(128 + numbers.below(bytes.len() - 128));
         }
         std::fs::write(&target, mutated).expect("written");
-        let scan = scan(std::slice::from_ref(&target)).expect("the file can be read");
+        let limits = Limits { memory: 64 << 20 };
+        drop(read_pixels(&target, limits));
+        let scan = scan_within(std::slice::from_ref(&target), limits).expect("the file can be read");
         for plan in scan.series.iter().flat_map(|series| &series.volumes).filter(|plan| plan.is_usable()) {
             drop(load_volume(plan));
         }
@@ -54,4 +56,25 @@ fn damaged_enhanced_files_are_survived() {
     let folder = Folder::new();
     write(&crate::series::enhanced(4), &folder.join("enhanced"));
     survive(&folder.join("enhanced"), 400, usize::MAX);
+}
+
+/// One file per decoder. JPEG 2000 is not ours and slower: fewer rounds.
+#[test]
+fn damaged_compressed_files_are_survived() {
+    let Some(files) = crate::pydicom::test_files() else { return };
+    for (name, rounds) in [
+        ("MR_small_RLE.dcm", 300),
+        ("MR_small_jpeg_ls_lossless.dcm", 300),
+        ("JPGLosslessP14SV1_1s_1f_8b.dcm", 30),
+        ("JPGExtended.dcm", 30),
+        ("image_dfl.dcm", 60),
+        ("MR_small_jp2klossless.dcm", 150),
+    ] {
+        let file = files.join(name);
+        if file.is_file() {
+            survive(&file, rounds, usize::MAX);
+        } else {
+            crate::images::skipped(&format!("pydicom has no {name}"));
+        }
+    }
 }

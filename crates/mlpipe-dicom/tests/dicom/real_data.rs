@@ -5,15 +5,14 @@ use std::path::PathBuf;
 use dicom_dictionary_std::tags;
 use mlpipe_dicom::{Plane, Scan, SelectionRules, Status, Volume, VolumePlan, load_volume, scan, select};
 
-use crate::images::{Folder, short, text};
+use crate::images::{Folder, short, skipped, text};
 
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn data(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")).join(name);
     if path.is_dir() {
         return Some(path);
     }
-    eprintln!("skipped: ../shared/data/{name} is absent");
+    skipped(&format!("../shared/data/{name} is absent"));
     None
 }
 
@@ -102,13 +101,7 @@ fn nine_encodings_of_one_image_give_the_same_pixels_or_are_refused() {
     let volumes: Vec<Volume> = usable.iter().map(|plan| load_volume(plan).expect("loads")).collect();
     assert!(volumes[0].voxels.iter().any(|value| *value > 0.0));
     assert!(volumes.iter().all(|volume| volume.voxels == volumes[0].voxels));
-    let refused: Vec<(String, &str)> = refused
-        .iter()
-        .map(|plan| (plan.transfer_syntaxes.join(" "), plan.reason.as_ref().expect("a reason").code.as_str()))
-        .collect();
-    let jpeg_ls = ("1.2.840.10008.1.2.4.80".to_owned(), "unsupported_transfer_syntax");
-    let expected = if cfg!(feature = "charls") { Vec::new() } else { vec![jpeg_ls.clone(), jpeg_ls] };
-    assert_eq!((usable.len() + refused.len(), refused), (9, expected));
+    assert_eq!((volumes.len(), refused.len()), (9, 0), "{refused:#?}");
 }
 
 #[test]

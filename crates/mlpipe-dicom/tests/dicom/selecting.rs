@@ -2,7 +2,8 @@
 
 use dicom_dictionary_std::tags;
 use mlpipe_dicom::{
-    SelectionRules, SeriesManifest, Status, inspect, load_series, load_volume, select, write_volume, write_volumes,
+    Limits, SelectionRules, SeriesManifest, Status, inspect, load_series, load_volume, select, write_volume,
+    write_volumes,
 };
 use serde_json::{Value, json};
 
@@ -107,7 +108,7 @@ fn digest_is_the_same_in_another_folder_with_other_names_and_changes_with_a_pixe
 fn volumes_are_written_and_one_refused_does_not_stop_the_others() {
     let folder = study();
     let out = Folder::new();
-    let document = write_volumes(&[folder.path().to_path_buf()], out.path()).expect("writes");
+    let document = write_volumes(&[folder.path().to_path_buf()], out.path(), Limits::default()).expect("writes");
     assert_eq!((document.volumes.len(), document.refused.len()), (2, 1));
     assert_eq!(document.refused[0].code, "missing_slice");
     let json = serde_json::to_value(&document).expect("serialises");
@@ -122,26 +123,29 @@ fn one_series_is_written_by_uid() {
     let folder = study();
     let paths = [folder.path().to_path_buf()];
     let out = Folder::new();
-    let document = write_volume(&paths, "1.2.3.20", None, &out.join("one.npy")).expect("writes");
+    let document = write_volume(&paths, "1.2.3.20", None, &out.join("one.npy"), Limits::default()).expect("writes");
     assert!(document.volumes[0].path.is_file());
-    assert_eq!(write_volume(&paths, "1.2.3.30", None, &out.join("two.npy")).expect("refuses").refused.len(), 1);
-    assert!(write_volume(&paths, "9.9", None, &out.join("three.npy")).is_err());
-    assert!(write_volume(&paths, "1.2.3.20", Some(1), &out.join("four.npy")).is_err());
-    assert!(write_volume(&paths, "1.2.3.20", None, &out.join("five.nii.gz")).is_err());
+    assert_eq!(
+        write_volume(&paths, "1.2.3.30", None, &out.join("two.npy"), Limits::default()).expect("refuses").refused.len(),
+        1
+    );
+    assert!(write_volume(&paths, "9.9", None, &out.join("three.npy"), Limits::default()).is_err());
+    assert!(write_volume(&paths, "1.2.3.20", Some(1), &out.join("four.npy"), Limits::default()).is_err());
+    assert!(write_volume(&paths, "1.2.3.20", None, &out.join("five.nrrd"), Limits::default()).is_err());
 }
 
 #[test]
 fn hostile_uids_do_not_leave_the_folder() {
     let folder = series(3, |_, image| text(image, tags::SERIES_INSTANCE_UID, "../../up"));
     let out = Folder::new();
-    let document = write_volumes(&[folder.path().to_path_buf()], out.path()).expect("writes");
+    let document = write_volumes(&[folder.path().to_path_buf()], out.path(), Limits::default()).expect("writes");
     assert_eq!(document.volumes[0].path.parent(), Some(out.path()));
 }
 
 #[test]
 fn inspect_document_has_the_agreed_fields_and_a_table() {
     let folder = study();
-    let document = inspect(&[folder.path().to_path_buf()]).expect("inspects");
+    let document = inspect(&[folder.path().to_path_buf()], Limits::default()).expect("inspects");
     assert!(document.has_usable_volume());
     let json = serde_json::to_value(&document).expect("serialises");
     let volume = &json["volumes"][2];
@@ -154,5 +158,109 @@ fn inspect_document_has_the_agreed_fields_and_a_table() {
     let table = document.table();
     assert!(table.starts_with("STATUS  SERIES"), "{table}");
     assert!(table.contains("reject  1.2.3.30 volume 0: "), "{table}");
-    assert!(!inspect(&[folder.join("gap0")]).expect("inspects").table().is_empty());
+    assert!(!inspect(&[folder.join("gap0")], Limits::default()).expect("inspects").table().is_empty());
+}
+
+#[test]
+fn series_table_has_one_line_per_series_and_no_control_characters() {
+    let folder = study();
+    let mut named = slice(9);
+    text(&mut named, tags::SERIES_INSTANCE_UID, "1.2.3.40");
+    text(&mut named, tags::SERIES_DESCRIPTION, "T2 \u{1b}[31msag");
+    write(&named, &folder.join("named"));
+    let table = mlpipe_dicom::series_table(&folder.scan());
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 5, "{table}");
+    assert!(lines[0].starts_with("STATUS  MODALITY") && lines[4].contains("T2  [31msag"), "{table}");
+    assert!(lines[3].starts_with("reject") && lines[2].contains("axial"), "{table}");
+}
+
+#[test]
+fn nifti_holds_the_voxels_column_first_after_its_header() {
+    let folder = series(5, |_, _| {});
+    let paths = [folder.path().to_path_buf()];
+    for name in ["one.nii", "one.nii.gz"] {
+        let out = folder.join(name);
+        write_volume(&paths, SERIES, None, &out, Limits::default()).expect("writes");
+        let mut bytes = std::fs::read(&out).expect("read");
+        if name.ends_with("gz") {
+            let mut inflated = Vec::new();
+            let mut decoder = flate2::read::GzDecoder::new(&bytes[..]);
+            std::io::Read::read_to_end(&mut decoder, &mut inflated).expect("inflates");
+            bytes = inflated;
+        }
+        assert_eq!(bytes.len(), 352 + 5 * 3 * 4 * 4);
+        let voxel = |[slice, row, column]: [usize; 3]| {
+            let at = 352 + 4 * (column + 4 * (row + 3 * slice));
+            f32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+        };
+        assert_eq!((voxel([0, 0, 3]), voxel([4, 2, 1])), (3.0, 421.0));
+    }
+}
+
+/// nibabel, of the Python of the pydicom test, must place each voxel where the volume places it.
+#[test]
+fn nibabel_places_voxels_where_the_volume_does() {
+    let python = std::env::var("MLPIPE_TEST_PYDICOM").unwrap_or_else(|_| "python3".into());
+    let folder = series(5, |index, image| {
+        let (sine, cosine) = 0.3_f64.sin_cos();
+        orientation(image, [0.0, cosine, -sine], [0.0, -sine, -cosine]);
+        position(image, [20.0 - 4.0 * index as f64, -7.0, 30.0]);
+    });
+    let out = folder.join("oblique.nii.gz");
+    let document = write_volume(&[folder.path().to_path_buf()], SERIES, None, &out, Limits::default());
+    assert_eq!(document.expect("writes").volumes.len(), 1);
+    let script = "import sys, nibabel; n = nibabel.load(sys.argv[1]); print(*(n.affine @ [3, 2, 4, 1])[:3], \
+                  *(n.get_qform() @ [3, 2, 4, 1])[:3], n.get_fdata()[3, 2, 4])";
+    let output = std::process::Command::new(&python).args(["-c", script]).arg(&out).output();
+    let Some(output) = output.ok().filter(|output| output.status.success()) else {
+        crate::images::skipped(&format!("`{python}` has no nibabel; set MLPIPE_TEST_PYDICOM to a Python that has it"));
+        return;
+    };
+    let text = String::from_utf8(output.stdout).expect("text");
+    let found: Vec<f64> = text.split_whitespace().map(|value| value.parse().expect("a number")).collect();
+    let geometry = folder.scan().series[0].volumes[0].geometry.clone().expect("a geometry");
+    let [left, posterior, superior] = geometry.index_to_lps([4.0, 2.0, 3.0]);
+    let expected = [-left, -posterior, superior, -left, -posterior, superior, 423.0];
+    assert!(
+        found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-4),
+        "{found:?} {expected:?}"
+    );
+}
+
+#[test]
+fn volumes_beyond_the_memory_allowed_are_refused_naming_the_option() {
+    let folder = series(5, |_, _| {});
+    let limits = "100".parse().expect("a size");
+    let document = inspect(&[folder.path().to_path_buf()], limits).expect("inspects");
+    assert_eq!(document.volumes[0].code.as_deref(), Some("too_large"));
+    assert!(document.volumes[0].reason.as_ref().is_some_and(|reason| reason.contains("--max-memory")));
+}
+
+#[test]
+fn one_volume_of_a_study_is_preferred_and_the_others_say_to_which_they_lost() {
+    let folder = study();
+    let prefer = |word: &str| {
+        let selection = select(&folder.scan(), &rules(json!({"prefer": word})));
+        assert_eq!(selection.chosen.len(), 1, "{selection:#?}");
+        let lost = selection.left_out.iter().find(|left| left.code == "not_preferred").expect("one lost");
+        (selection.chosen[0].key.clone(), lost.reason.clone())
+    };
+    let (key, reason) = prefer("thinnest");
+    assert_eq!(key, "1.2.3.20");
+    assert_eq!(reason, "it has 4.000 mm between slices; 1.2.3.20 of the same study has 3.000 mm between slices");
+    let (key, reason) = prefer("largest");
+    assert_eq!((key.as_str(), reason.ends_with("has 5 slices, which comes first")), (SERIES, true), "{reason}");
+    assert_eq!(prefer("newest").0, SERIES);
+}
+
+#[test]
+fn conditions_choose_by_expression_range_relation_and_exclusion() {
+    let scan = series(5, |_, _| {}).scan();
+    let chosen = |value| select(&scan, &rules(value)).chosen.len();
+    assert_eq!(chosen(json!({"ImageType": "/prim/i", "EchoTime": {"min": 90, "max": 110}})), 1);
+    assert_eq!(chosen(json!({"SliceThickness": "<= 3.5", "SeriesDescription": "!/local/i"})), 1);
+    assert_eq!(chosen(json!({"SliceThickness": "< 3.5"})), 0);
+    let left = select(&scan, &rules(json!({"ImageType": ["!PRIMARY"]}))).left_out;
+    assert_eq!(left[0].reason, "ImageType is ORIGINAL\\PRIMARY\\M, the rule asks for !PRIMARY");
 }

@@ -350,8 +350,17 @@ fn enhanced_multi_frame_is_read_frame_by_frame() {
     let plan = folder.plan();
     assert_eq!((plan.status, plan.shape, plan.instances), (Status::Ok, [4, 3, 4], 1));
     let volume = mlpipe_dicom::load_volume(&plan).expect("loads");
-    assert_eq!(volume.voxels[[0, 1, 2]], 312.0, "frames are stored against the normal");
+    assert_eq!(volume.voxels[[0, 1, 2]], 4.0 * 312.0, "frames are stored against the normal");
     assert_eq!(volume.voxels[[3, 1, 2]], 12.0);
+}
+
+#[test]
+fn shuffled_frames_are_ordered_by_place_and_each_keeps_its_rescale() {
+    let folder = Folder::new();
+    write(&enhanced_frames(&[2, 0, 3, 1]), &folder.join("shuffled.dcm"));
+    let volume = mlpipe_dicom::load_volume(&folder.plan()).expect("loads");
+    let found: Vec<f32> = (0..4).map(|slice| volume.voxels[[slice, 1, 2]]).collect();
+    assert_eq!(found, [3.0 * 212.0, 12.0, 4.0 * 312.0, 2.0 * 112.0], "by place: 3, 2, 1, 0 against the normal");
 }
 
 #[test]
@@ -365,6 +374,12 @@ fn multi_frame_without_functional_groups_is_refused() {
 
 /// An enhanced image of `frames` frames that lie against the normal.
 pub(crate) fn enhanced(frames: usize) -> Image {
+    enhanced_frames(&(0..frames).collect::<Vec<usize>>())
+}
+
+/// An enhanced image whose frames lie at these multiples of 4 mm, frame `n` with slope `n + 1`.
+pub(crate) fn enhanced_frames(places: &[usize]) -> Image {
+    let frames = places.len();
     let mut image = slice(0);
     for tag in [tags::IMAGE_POSITION_PATIENT, tags::IMAGE_ORIENTATION_PATIENT, tags::PIXEL_SPACING] {
         image.remove_element(tag);
@@ -378,10 +393,13 @@ pub(crate) fn enhanced(frames: usize) -> Image {
     text(&mut plane, tags::IMAGE_ORIENTATION_PATIENT, "0\\1\\0\\0\\0\\-1");
     sequence(&mut shared, tags::PLANE_ORIENTATION_SEQUENCE, vec![plane]);
     sequence(&mut image, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, vec![shared]);
-    let per_frame = (0..frames).map(|frame| {
-        let (mut groups, mut plane) = (Image::new_empty(), Image::new_empty());
-        position(&mut plane, [4.0 * frame as f64, 0.0, 0.0]);
+    let per_frame = places.iter().enumerate().map(|(number, place)| {
+        let [mut groups, mut plane, mut values] = [(); 3].map(|()| Image::new_empty());
+        position(&mut plane, [4.0 * *place as f64, 0.0, 0.0]);
         sequence(&mut groups, tags::PLANE_POSITION_SEQUENCE, vec![plane]);
+        text(&mut values, tags::RESCALE_SLOPE, &(number + 1).to_string());
+        text(&mut values, tags::RESCALE_INTERCEPT, "0");
+        sequence(&mut groups, tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE, vec![values]);
         groups
     });
     sequence(&mut image, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, per_frame.collect());

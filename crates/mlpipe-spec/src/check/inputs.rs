@@ -11,10 +11,10 @@ use crate::yaml::{Key, Node, Value};
 
 use super::Checker;
 
-const INPUT: Keys =
+pub(crate) const INPUT: Keys =
     Keys { of: "an input", known: &["collection", "from", "select", "as", "description"], not_yet: &[] };
 
-const FORMS: [(&str, ItemForm); 2] = [("manifest", ItemForm::Manifest), ("directory", ItemForm::Directory)];
+pub(crate) const FORMS: [(&str, ItemForm); 2] = [("manifest", ItemForm::Manifest), ("directory", ItemForm::Directory)];
 
 impl Checker<'_> {
     pub(super) fn read_inputs(&mut self, fields: &Fields) {

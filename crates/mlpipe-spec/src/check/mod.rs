@@ -3,12 +3,16 @@
 //! A part that has a mistake is reported and becomes `None`; whatever depends on it is then not checked further, so
 //! one mistake is reported once. The pipeline is put together only when nothing was reported.
 
-mod inputs;
+mod arguments;
+mod formulas;
+pub(crate) mod inputs;
+pub(crate) mod matrix;
 mod order;
 mod parameters;
 mod resolve;
-mod settings;
-mod steps;
+mod scope;
+pub(crate) mod settings;
+pub(crate) mod steps;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -29,10 +33,10 @@ use crate::{LoadOptions, syntax};
 use self::resolve::Resolver;
 use self::steps::Draft;
 
-const PIPELINE: Keys = Keys {
+pub(crate) const PIPELINE: Keys = Keys {
     of: "a pipeline",
     known: &["name", "description", "params", "inputs", "defaults", "steps", "outputs"],
-    not_yet: &["secrets", "matrix"],
+    not_yet: &[],
 };
 
 /// Returns the pipeline with that text, or all mistakes in it and its projects.
@@ -47,7 +51,7 @@ pub(crate) fn pipeline(path: &Path, text: String, here: &Path, options: &LoadOpt
             options: *options,
             params: IndexMap::new(),
             inputs: IndexMap::new(),
-            projects: Projects::default(),
+            projects: Projects::new(options.comparators),
             step_names: IndexMap::new(),
             reader: Reader { source: Arc::clone(&source), out: &mut out },
         };

@@ -5,23 +5,23 @@
 
 use std::collections::HashMap;
 
-use crate::expression::{Lookup, Name, Piece};
-use crate::params::ParameterDeclaration;
-use crate::paths::local_path;
-use crate::pipeline::{Argument, Dimension, DimensionSource, Part, Reference, Step, StepId, Template};
+use crate::evaluation::Expression;
+use crate::expression::{Lookup, Name};
+use crate::params::ParamValue;
+use crate::pipeline::{Condition, Dimension, DimensionSource, MATRIX_VARIABLE, Matrix, Reference, Step, StepId};
 use crate::project::OutputKind;
 use crate::source::Span;
-use crate::yaml::Node;
 
+use super::scope::InStep;
 use super::steps::{Draft, Loop, LoopSource};
-use super::{Checker, order};
+use super::{Checker, formulas, order};
 
 /// What is known while steps are put together.
 pub(super) struct Resolver<'c, 'a, 'd> {
-    checker: &'c mut Checker<'a>,
-    drafts: &'d [Draft<'d>],
+    pub(super) checker: &'c mut Checker<'a>,
+    pub(super) drafts: &'d [Draft<'d>],
     /// By place in declared order.
-    ids: Vec<StepId>,
+    pub(super) ids: Vec<StepId>,
     /// By place in declared order; `None` when not known.
     dimensions: Vec<Option<Vec<Dimension>>>,
     origins: HashMap<DimensionSource, usize>,
@@ -44,9 +44,10 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
     /// Returns a step, after reporting what is wrong with it.
     pub(super) fn step(&mut self, declared: usize) -> Option<Step> {
         let draft = &self.drafts[declared];
-        self.dimensions[declared] = self.resolved_loops(draft);
+        self.dimensions[declared] = self.resolved_loops(draft, declared);
         self.check_batch(draft);
         let arguments = self.arguments(draft, declared);
+        let condition = self.condition(draft, declared);
         let settings = draft.settings.clone();
         Some(Step {
             name: draft.step_name.clone()?,
@@ -56,23 +57,36 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
             needs: draft.needs.iter().map(|needed| self.ids[*needed]).collect(),
             arguments: arguments?,
             batch: draft.batch.map(|(batch, _)| batch as usize),
+            matrix: draft.matrix.clone().flatten(),
+            condition: condition?,
+            always: draft.always,
             retries: settings.retries,
             timeout: settings.timeout,
             resources: settings.resources,
             on_item_error: settings.on_item_error,
             cache: settings.cache,
             env: settings.env,
+            secrets: settings.secrets,
         })
     }
 
-    fn report(&mut self, span: Span, message: String, help: Option<String>) {
+    /// Returns the condition of a step; the outer `None` after reporting a mistake in it.
+    fn condition(&mut self, draft: &Draft, declared: usize) -> Option<Option<Condition>> {
+        let Some(condition) = &draft.condition else { return Some(None) };
+        let (formula, text) = condition.as_ref()?;
+        let expression = formulas::truth(&mut InStep { resolver: self, draft, declared }, formula)?;
+        let is_always = expression == Expression::Value(ParamValue::Bool(true));
+        Some((!is_always).then(|| Condition { text: text.clone(), expression }))
+    }
+
+    pub(super) fn report(&mut self, span: Span, message: String, help: Option<String>) {
         self.checker.reader.report(span, message).help_if(help);
     }
 
     fn check_batch(&mut self, draft: &Draft) {
         let Some((_, span)) = draft.batch else { return };
-        if draft.loops.as_ref().is_some_and(Vec::is_empty) {
-            let message = "`batch` is for steps with `for_each`: this one runs once".to_owned();
+        if draft.loops.as_ref().is_some_and(Vec::is_empty) && draft.matrix.is_none() {
+            let message = "`batch` is for steps with `for_each` or `matrix`: this one runs once".to_owned();
             self.report(span, message, None);
         }
         if let Some(entry) = draft.entry()
@@ -85,7 +99,7 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
         }
     }
 
-    fn resolved_loops(&mut self, draft: &Draft) -> Option<Vec<Dimension>> {
+    fn resolved_loops(&mut self, draft: &Draft, declared: usize) -> Option<Vec<Dimension>> {
         let mut bound: Vec<Dimension> = Vec::new();
         let mut all_known = true;
         for one in draft.loops.as_ref()? {
@@ -94,7 +108,40 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
                 None => all_known = false,
             }
         }
+        if let Some(matrix) = &draft.matrix {
+            matrix.as_ref()?;
+            let source = DimensionSource::Matrix(self.ids[declared]);
+            let origin = self.origin(source.clone(), Vec::new());
+            bound.push(Dimension { variable: MATRIX_VARIABLE.to_owned(), source, origin });
+        }
         all_known.then_some(bound)
+    }
+
+    /// Returns the matrix whose combinations a step runs for, its own or that of another step.
+    pub(super) fn matrix_of(&self, declared: usize) -> Option<&'d Matrix> {
+        let dimensions = self.dimensions[declared].as_ref()?;
+        let origin = dimensions.iter().find(|dimension| dimension.variable == MATRIX_VARIABLE)?.origin;
+        let (source, _) = self.origins.iter().find(|(_, number)| **number == origin)?;
+        let DimensionSource::Matrix(step) = source else { return None };
+        let owner = self.ids.iter().position(|id| id == step)?;
+        self.drafts[owner].matrix.as_ref()?.as_ref()
+    }
+
+    /// Returns the matrix dimension's values of an axis, after reporting that there is no such axis.
+    pub(super) fn axis(&mut self, declared: usize, axis: &Name) -> Option<Expression> {
+        self.dimensions[declared].as_ref()?;
+        let Some(matrix) = self.matrix_of(declared) else {
+            let help = "add matrix:, or for_each: {matrix: <step with a matrix>}".to_owned();
+            self.report(axis.span, "this step has no matrix".to_owned(), Some(help));
+            return None;
+        };
+        let values = matrix.axis(&axis.text);
+        if values.is_none() {
+            let message = format!("the matrix has no axis `{}`", axis.text);
+            let known = matrix.items[0].values.keys().map(String::as_str);
+            self.checker.reader.out.unknown(&self.checker.reader.source, axis.span, message, &axis.text, known);
+        }
+        values
     }
 
     /// Returns the dimension of a variable that comes after those in `bound`, which are all when `all_known`.
@@ -152,7 +199,7 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
         origin
     }
 
-    fn input_source(&mut self, name: &Name) -> Option<DimensionSource> {
+    pub(super) fn input_source(&mut self, name: &Name) -> Option<DimensionSource> {
         if self.checker.inputs.contains_key(&name.text) {
             return Some(DimensionSource::Input(name.text.clone()));
         }
@@ -191,134 +238,22 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
         None
     }
 
-    fn arguments(&mut self, draft: &Draft, declared: usize) -> Option<Vec<Argument>> {
-        let entry = draft.entry()?;
-        for (key, _, _) in &draft.parameters {
-            if !entry.parameters.contains_key(&key.text) {
-                let entry_point = draft.entry_point.as_deref().unwrap_or_default();
-                let message = format!("entry point `{entry_point}` has no parameter `{}`", key.text);
-                let given = |name: &str| draft.parameters.iter().any(|(key, _, _)| key.text == name);
-                let known = entry.parameters.keys().map(String::as_str).filter(|name| !given(name));
-                self.checker.reader.out.unknown(&self.checker.reader.source, key.span, message, &key.text, known);
-            }
-        }
-        let mut arguments = Vec::with_capacity(entry.parameters.len());
-        let mut all_known = true;
-        for (name, declaration) in &entry.parameters {
-            match self.argument(draft, declared, name, declaration) {
-                Some((value, from_project_default)) => {
-                    arguments.push(Argument {
-                        name: name.clone(),
-                        kind: declaration.kind,
-                        value,
-                        from_project_default,
-                    });
-                }
-                None => all_known = false,
-            }
-        }
-        all_known.then_some(arguments)
-    }
-
-    /// Returns the value of a parameter, and whether it is the project's default.
-    fn argument(
-        &mut self,
-        draft: &Draft,
-        declared: usize,
-        name: &str,
-        declaration: &ParameterDeclaration,
-    ) -> Option<(Template, bool)> {
-        if let Some((_, node, pieces)) = draft.parameters.iter().find(|(key, _, _)| key.text == *name) {
-            let pieces = pieces.as_ref()?;
-            let template = self.template(draft, declared, pieces)?;
-            return Some((self.checked_value(name, node, pieces, template, declaration)?, false));
-        }
-        let Some(default) = &declaration.default else {
-            let message = format!("step `{}`: parameter `{name}` has no value", draft.name());
-            let help = format!("add {name}: under parameters; it is of type {}", declaration.kind);
-            self.report(draft.parameters_at, message, Some(help));
-            return None;
-        };
-        let mut template = Template::default();
-        push_text(&mut template, default);
-        Some((template, true))
-    }
-
-    fn checked_value(
-        &mut self,
-        name: &str,
-        node: &Node,
-        pieces: &[Piece],
-        mut template: Template,
-        declaration: &ParameterDeclaration,
-    ) -> Option<Template> {
-        if let Some(text) = template.as_text() {
-            let value = declaration.value_of(text, &self.checker.directory);
-            return match value {
-                Ok(value) => {
-                    let mut template = Template::default();
-                    push_text(&mut template, &value.to_string());
-                    Some(template)
-                }
-                Err(mismatch) => {
-                    let help = mismatch.help.or_else(|| param_of(pieces));
-                    self.report(node.span, format!("parameter `{name}`: {}", mismatch.message), help);
-                    None
-                }
-            };
-        }
-        if !declaration.kind.is_location() && declaration.kind != crate::params::ParameterKind::String {
-            let message =
-                format!("parameter `{name}` is of type {}, and items and outputs are paths", declaration.kind);
-            self.report(node.span, message, None);
-            return None;
-        }
-        if let (true, Some(Part::Text(first))) = (declaration.kind.is_location(), template.parts.first_mut()) {
-            if let Err(mismatch) = local_path(first, &self.checker.directory) {
-                self.report(node.span, format!("parameter `{name}`: {}", mismatch.message), mismatch.help);
-                return None;
-            }
-            if !first.starts_with('/') {
-                *first = format!("{}/{first}", self.checker.directory.display());
-            }
-        }
-        Some(template)
-    }
-
-    fn template(&mut self, draft: &Draft, declared: usize, pieces: &[Piece]) -> Option<Template> {
-        let mut template = Template::default();
-        let mut all_known = true;
-        for piece in pieces {
-            match piece {
-                Piece::Text(text) => push_text(&mut template, text),
-                Piece::Lookup(Lookup::Param(name)) => match self.checker.param_text(name) {
-                    Some(text) => push_text(&mut template, &text),
-                    None => all_known = false,
-                },
-                Piece::Lookup(lookup) => match self.reference(draft, declared, lookup) {
-                    Some(reference) => template.parts.push(Part::Reference(reference)),
-                    None => all_known = false,
-                },
-            }
-        }
-        all_known.then_some(template)
-    }
-
-    fn reference(&mut self, draft: &Draft, declared: usize, lookup: &Lookup) -> Option<Reference> {
+    pub(super) fn reference(&mut self, draft: &Draft, declared: usize, lookup: &Lookup) -> Option<Reference> {
         match lookup {
             Lookup::Item(variable) => self.item(draft, variable),
+            Lookup::Matrix(axis) => {
+                let Expression::Matrix { variable, values } = self.axis(declared, axis)? else { return None };
+                let values = values.into_iter().map(|(key, value)| (key, value.to_string())).collect();
+                Some(Reference::Matrix { variable, values })
+            }
             Lookup::Output { step, output } => {
-                let used = *self.checker.step_names.get(&step.text)?;
-                self.drafts[used].output_kind(self.checker, output)?;
-                self.check_bound(used, declared, step, output)?;
-                Some(Reference::Output { step: self.ids[used], output: output.text.clone() })
+                let id = self.bound_output(declared, step, output)?;
+                self.check_never_missing(draft, step, output)?;
+                Some(Reference::Output { step: id, output: output.text.clone() })
             }
             Lookup::Gather { step, output, over } => {
-                let used = *self.checker.step_names.get(&step.text)?;
-                self.drafts[used].output_kind(self.checker, output)?;
-                self.check_gathered(used, declared, step, over)?;
-                let (output, over) = (output.text.clone(), over.text.clone());
-                Some(Reference::Gather { step: self.ids[used], output, over })
+                let id = self.gathered_output(declared, step, output, over)?;
+                Some(Reference::Gather { step: id, output: output.text.clone(), over: over.text.clone() })
             }
             Lookup::Input(name) => {
                 let message = "an input is used by iterating over it".to_owned();
@@ -330,10 +265,55 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
         }
     }
 
+    /// Returns the step of an output that exists once for each task of this step.
+    pub(super) fn bound_output(&mut self, declared: usize, step: &Name, output: &Name) -> Option<StepId> {
+        let used = *self.checker.step_names.get(&step.text)?;
+        self.drafts[used].output_kind(self.checker, output)?;
+        self.check_bound(used, declared, step, output)?;
+        Some(self.ids[used])
+    }
+
+    /// Returns the step of outputs that are gathered over one of its variables.
+    pub(super) fn gathered_output(
+        &mut self,
+        declared: usize,
+        step: &Name,
+        output: &Name,
+        over: &Name,
+    ) -> Option<StepId> {
+        let used = *self.checker.step_names.get(&step.text)?;
+        self.drafts[used].output_kind(self.checker, output)?;
+        self.check_gathered(used, declared, step, over)?;
+        Some(self.ids[used])
+    }
+
+    /// Reports an output that is not there when the step that makes it has failed, in a step that runs all the same.
+    pub(super) fn check_never_missing(&mut self, draft: &Draft, step: &Name, output: &Name) -> Option<()> {
+        if !draft.always {
+            return Some(());
+        }
+        let (step_name, output) = (&step.text, &output.text);
+        let message = format!("this step runs even when `{step_name}` has failed and `{output}` is missing");
+        let help = format!("write default(steps.{step_name}.outputs.{output}, ''), or remove `always`");
+        self.report(step.span, message, Some(help));
+        None
+    }
+
     fn item(&mut self, draft: &Draft, variable: &Name) -> Option<Reference> {
+        self.check_variable(draft, variable)?;
+        Some(Reference::Item { variable: variable.text.clone() })
+    }
+
+    /// Reports when a step has no variable of that name whose items are files.
+    pub(super) fn check_variable(&mut self, draft: &Draft, variable: &Name) -> Option<()> {
         let loops = draft.loops.as_ref()?;
+        if variable.text == MATRIX_VARIABLE {
+            let message = "a combination of a matrix is no file".to_owned();
+            self.report(variable.span, message, Some("write matrix.<axis> for its values".to_owned()));
+            return None;
+        }
         if loops.iter().any(|one| one.variable.text == variable.text) {
-            return Some(Reference::Item { variable: variable.text.clone() });
+            return Some(());
         }
         let message = format!("`{}` is not a variable of this step", variable.text);
         if loops.is_empty() {
@@ -403,19 +383,4 @@ impl<'c, 'a, 'd> Resolver<'c, 'a, 'd> {
 
 fn in_for_each(variables: &[String], step: &str) -> String {
     variables.iter().map(|variable| format!("`{variable}: {step}`")).collect::<Vec<_>>().join(", ")
-}
-
-fn param_of(pieces: &[Piece]) -> Option<String> {
-    pieces.iter().find_map(|piece| match piece {
-        Piece::Lookup(Lookup::Param(name)) => Some(format!("the value comes from params.{}", name.text)),
-        _ => None,
-    })
-}
-
-fn push_text(template: &mut Template, text: &str) {
-    match template.parts.last_mut() {
-        Some(Part::Text(last)) => last.push_str(text),
-        _ if text.is_empty() => {}
-        _ => template.parts.push(Part::Text(text.to_owned())),
-    }
 }

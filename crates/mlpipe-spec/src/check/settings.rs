@@ -3,49 +3,62 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::diagnostics::listed;
 use crate::fields::{Fields, Keys};
 use crate::pipeline::{OnItemError, Resources};
 use crate::quantity;
+use crate::retries::{Retries, RetryOn};
+use crate::source::Span;
 use crate::yaml::{Node, Scalar, ScalarKind, Value};
 
 use super::Checker;
 
-const DEFAULTS: Keys = Keys {
+pub(crate) const DEFAULTS: Keys = Keys {
     of: "`defaults`",
-    known: &["retries", "timeout", "resources", "on_item_error", "cache", "env"],
-    not_yet: &["secrets", "matrix"],
+    known: &["retries", "timeout", "resources", "on_item_error", "cache", "env", "secrets"],
+    not_yet: &[],
 };
-const RESOURCES: Keys = Keys { of: "`resources`", known: &["cpu", "memory"], not_yet: &["gpu"] };
+pub(crate) const RETRIES: Keys = Keys { of: "`retries`", known: &["max", "on", "backoff"], not_yet: &[] };
+pub(crate) const RESOURCES: Keys = Keys { of: "`resources`", known: &["cpu", "memory"], not_yet: &["gpu"] };
 
-const ITEM_ERRORS: [(&str, OnItemError); 2] = [("fail", OnItemError::Fail), ("collect", OnItemError::Collect)];
+pub(crate) const ITEM_ERRORS: [(&str, OnItemError); 2] =
+    [("fail", OnItemError::Fail), ("collect", OnItemError::Collect)];
 
 /// Set by the engine for every step.
-const RESERVED_VARIABLES: [&str; 4] =
-    ["MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLPIPE_OUTPUT_DIR"];
+const RESERVED_VARIABLES: [&str; 6] = [
+    "MLFLOW_RUN_ID",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLPIPE_OUTPUT_DIR",
+    "MLPIPE_CPU",
+    "MLPIPE_ATTEMPT",
+];
 
 /// More retries than this are a slip of the finger.
-const MOST_RETRIES: u32 = 100;
+pub(crate) const MOST_RETRIES: u32 = 100;
 
 /// How a step runs.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    pub(super) retries: u32,
+    pub(super) retries: Retries,
     pub(super) timeout: Option<Duration>,
     pub(super) resources: Resources,
     pub(super) on_item_error: OnItemError,
     pub(super) cache: bool,
     pub(super) env: BTreeMap<String, String>,
+    pub(super) secrets: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            retries: 0,
+            retries: Retries::default(),
             timeout: None,
             resources: Resources::default(),
             on_item_error: OnItemError::default(),
             cache: true,
             env: BTreeMap::new(),
+            secrets: Vec::new(),
         }
     }
 }
@@ -63,7 +76,7 @@ impl Checker<'_> {
         if let Some(retries) = fields.get("retries").and_then(|node| self.retries(node)) {
             settings.retries = retries;
         }
-        if let Some(timeout) = fields.get("timeout").and_then(|node| self.timeout(node)) {
+        if let Some(timeout) = fields.get("timeout").and_then(|node| self.duration(node, "`timeout`")) {
             settings.timeout = Some(timeout);
         }
         if let Some(node) = fields.get("resources") {
@@ -79,20 +92,52 @@ impl Checker<'_> {
         if let Some(node) = fields.get("env") {
             self.env(node, &mut settings.env);
         }
+        if let Some(node) = fields.get("secrets") {
+            self.secrets(node, &mut settings);
+        }
         settings
     }
 
-    fn retries(&mut self, node: &Node) -> Option<u32> {
-        if matches!(node.value, Value::Map(_)) {
-            let message = "retries as a mapping of max, on and backoff are not supported yet";
-            self.reader.report(node.span, message).help("write a number: retries: 1");
-            return None;
+    fn retries(&mut self, node: &Node) -> Option<Retries> {
+        if !matches!(node.value, Value::Map(_)) {
+            let max = self.reader.integer(node, "`retries`", 0..=MOST_RETRIES)?;
+            return Some(Retries { max, ..Retries::default() });
         }
-        self.reader.integer(node, "`retries`", 0..=MOST_RETRIES)
+        let fields = self.reader.fields(node, "`retries`", &RETRIES)?;
+        let Some(max) = fields.get("max") else {
+            self.reader.report(node.span, "`retries` has no `max`").help("add max: and how often to try again");
+            return None;
+        };
+        let max = self.reader.integer(max, "`max`", 0..=MOST_RETRIES);
+        let on = fields.get("on").map_or(Some(Vec::new()), |node| self.retry_causes(node));
+        let backoff = match fields.get("backoff") {
+            Some(node) => self.duration(node, "`backoff`"),
+            None => Some(Duration::ZERO),
+        };
+        Some(Retries { max: max?, on: on?, backoff: backoff? })
     }
 
-    fn timeout(&mut self, node: &Node) -> Option<Duration> {
-        let scalar = self.reader.scalar(node, "`timeout`")?;
+    fn retry_causes(&mut self, node: &Node) -> Option<Vec<RetryOn>> {
+        let mut causes = Vec::new();
+        for item in self.reader.items(node, "`on`")? {
+            let scalar = self.reader.scalar(item, "a cause")?;
+            let Some(cause) = RetryOn::named(&scalar.text) else {
+                let known = listed(["timeout", "signal", "exit", "exit 75"].into_iter());
+                let message = format!("`{}` is not a cause of failure", scalar.text);
+                self.reader.report(item.span, message).help(format!("causes: {known}"));
+                return None;
+            };
+            causes.push(cause);
+        }
+        if causes.is_empty() {
+            self.reader.report(node.span, "`on` is empty: nothing would be tried again").help("leave it out for all");
+            return None;
+        }
+        Some(causes)
+    }
+
+    fn duration(&mut self, node: &Node, what: &str) -> Option<Duration> {
+        let scalar = self.reader.scalar(node, what)?;
         let duration = quantity::duration(&scalar.text);
         if duration.is_none() {
             let message = format!("`{}` is not a duration", scalar.text);
@@ -120,16 +165,45 @@ impl Checker<'_> {
 
     fn env(&mut self, node: &Node, env: &mut BTreeMap<String, String>) {
         for (key, node) in self.reader.entries(node, "`env`").unwrap_or_default() {
-            let name = key.text.as_str();
-            let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            if name.is_empty() || !name.bytes().all(fits) || name.as_bytes()[0].is_ascii_digit() {
-                self.reader.report(key.span, format!("`{name}` cannot be the name of an environment variable"));
-            } else if RESERVED_VARIABLES.contains(&name) {
-                self.reader.report(key.span, format!("`{name}` is set by mlpipe"));
-            } else if let Some(value) = self.text(node, "`env`") {
-                env.insert(name.to_owned(), value);
+            if self.is_variable(&key.text, key.span)
+                && let Some(value) = self.text(node, "`env`")
+            {
+                env.insert(key.text.clone(), value);
             }
         }
+    }
+
+    /// Adds names of secrets, after reporting those that are not set.
+    fn secrets(&mut self, node: &Node, settings: &mut Settings) {
+        for item in self.reader.items(node, "`secrets`").unwrap_or_default() {
+            let Some(scalar) = self.reader.scalar(item, "a secret") else { continue };
+            let name = scalar.text.as_str();
+            if !self.is_variable(name, item.span) {
+                continue;
+            }
+            if settings.env.contains_key(name) {
+                self.reader.report(item.span, format!("`{name}` is both in `env` and a secret")).help("remove one");
+            } else if std::env::var_os(name).is_none() {
+                let message = format!("the secret `{name}` is not set in the environment of mlpipe");
+                self.reader.report(item.span, message).help(format!("export {name} before running mlpipe"));
+            } else if !settings.secrets.iter().any(|known| known == name) {
+                settings.secrets.push(name.to_owned());
+            }
+        }
+    }
+
+    /// Returns whether a step may be given an environment variable of that name, after reporting that it may not.
+    fn is_variable(&mut self, name: &str, span: Span) -> bool {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if name.is_empty() || !name.bytes().all(fits) || name.as_bytes()[0].is_ascii_digit() {
+            self.reader.report(span, format!("`{name}` cannot be the name of an environment variable"));
+            return false;
+        }
+        if RESERVED_VARIABLES.contains(&name) {
+            self.reader.report(span, format!("`{name}` is set by mlpipe"));
+            return false;
+        }
+        true
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::expression::{Lookup, Name, Piece, bare};
+use crate::expression::{Formula, Lookup, Name, Piece, bare, condition};
 use crate::fields::{Fields, Keys, is_name};
-use crate::pipeline::StepName;
+use crate::pipeline::{MATRIX_VARIABLE, Matrix, StepName};
 use crate::project::{EntryPoint, OutputKind, Project};
 use crate::project_file::Loaded;
 use crate::source::Span;
@@ -13,14 +13,17 @@ use crate::yaml::{Key, Node};
 use super::Checker;
 use super::settings::Settings;
 
-const STEP: Keys = Keys {
+pub(crate) const STEP: Keys = Keys {
     of: "a step",
     known: &[
         "project",
         "entry_point",
         "for_each",
+        "matrix",
         "parameters",
         "needs",
+        "if",
+        "always",
         "batch",
         "retries",
         "timeout",
@@ -28,9 +31,10 @@ const STEP: Keys = Keys {
         "on_item_error",
         "cache",
         "env",
+        "secrets",
         "description",
     ],
-    not_yet: &["matrix", "if", "always", "secrets", "pipeline"],
+    not_yet: &["pipeline"],
 };
 
 const MAIN: &str = "main";
@@ -43,6 +47,11 @@ pub(super) struct Draft<'n> {
     /// An entry point that `project` has.
     pub(super) entry_point: Option<String>,
     pub(super) loops: Option<Vec<Loop>>,
+    /// `None` without one, `Some(None)` for one with a mistake; so too for `condition`.
+    pub(super) matrix: Option<Option<Matrix>>,
+    /// The expression and its text.
+    pub(super) condition: Option<Option<(Formula, String)>>,
+    pub(super) always: bool,
     /// The values given, with their expressions read.
     pub(super) parameters: Vec<(&'n Key, &'n Node, Option<Vec<Piece>>)>,
     /// Where a missing parameter is reported.
@@ -104,6 +113,9 @@ impl Checker<'_> {
             project: None,
             entry_point: None,
             loops: None,
+            matrix: None,
+            condition: None,
+            always: false,
             parameters: Vec::new(),
             parameters_at: key.span,
             needs: Vec::new(),
@@ -115,6 +127,10 @@ impl Checker<'_> {
         draft.settings = self.settings(&fields, defaults);
         draft.project = self.project(&fields, &mut draft);
         draft.loops = self.loops(&fields, &mut draft.uses);
+        draft.matrix = fields.get("matrix").map(|node| self.matrix(node));
+        self.check_one_matrix(&fields, &draft);
+        draft.condition = fields.get("if").map(|node| self.condition(node, &mut draft.uses));
+        draft.always = fields.get("always").and_then(|node| self.reader.truth(node, "`always`")).unwrap_or(false);
         draft.batch = fields
             .get("batch")
             .and_then(|node| self.reader.integer(node, "`batch`", 1..=1_000_000).map(|batch| (batch, node.span)));
@@ -198,6 +214,11 @@ impl Checker<'_> {
                 return None;
             }
         };
+        if key.text == MATRIX_VARIABLE && !matches!(source, LoopSource::Step { .. }) {
+            let message = "`matrix` is the variable of the combinations of a matrix";
+            self.reader.report(key.span, message).help("name a step with `matrix:`, or choose another name");
+            return None;
+        }
         fits.then(|| Loop { variable: Name { text: key.text.clone(), span: key.span }, source })
     }
 
@@ -208,13 +229,48 @@ impl Checker<'_> {
             let scalar = self.reader.scalar(node, &format!("`{}`", key.text));
             let pieces = scalar.and_then(|scalar| self.pieces(node, scalar));
             for piece in pieces.iter().flatten() {
-                if let Piece::Lookup(Lookup::Output { step, .. } | Lookup::Gather { step, .. }) = piece
-                    && let Some(used) = self.step_index(step)
-                {
-                    draft.uses.push((used, step.span));
+                match piece {
+                    Piece::Text(_) => {}
+                    Piece::Lookup(lookup) => self.use_of(lookup, &mut draft.uses),
+                    Piece::Formula(formula) => self.uses_of(formula, &mut draft.uses),
                 }
             }
             draft.parameters.push((key, node, pieces));
+        }
+    }
+
+    fn condition(&mut self, node: &Node, uses: &mut Vec<(usize, Span)>) -> Option<(Formula, String)> {
+        let scalar = self.reader.scalar(node, "`if`")?;
+        match condition(node, scalar) {
+            Ok((formula, text)) => {
+                self.uses_of(&formula, uses);
+                Some((formula, text.to_owned()))
+            }
+            Err(mistake) => {
+                self.reader.report(mistake.span, mistake.message).help_if(mistake.help);
+                None
+            }
+        }
+    }
+
+    fn uses_of(&mut self, formula: &Formula, uses: &mut Vec<(usize, Span)>) {
+        formula.for_each_lookup(&mut |lookup| self.use_of(lookup, uses));
+    }
+
+    /// Notes the step that a lookup uses, after reporting that there is no such step.
+    fn use_of(&mut self, lookup: &Lookup, uses: &mut Vec<(usize, Span)>) {
+        if let Lookup::Output { step, .. } | Lookup::Gather { step, .. } = lookup
+            && let Some(used) = self.step_index(step)
+        {
+            uses.push((used, step.span));
+        }
+    }
+
+    fn check_one_matrix(&mut self, fields: &Fields, draft: &Draft) {
+        let bound = draft.loops.iter().flatten().any(|one| one.variable.text == MATRIX_VARIABLE);
+        if let (true, Some((key, _))) = (bound, fields.entry("matrix")) {
+            let message = "this step has a matrix of its own and one in `for_each`";
+            self.reader.report(key.span, message).help("a step has one matrix: remove one of them");
         }
     }
 

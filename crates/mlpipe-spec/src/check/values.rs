@@ -1,9 +1,10 @@
 //! Values with expressions in them.
 
+use crate::evaluation::NoTask;
 use crate::expression::{Lookup, Name, Piece, has_expression, pieces};
 use crate::yaml::{Node, Scalar};
 
-use super::Checker;
+use super::{Checker, formulas};
 
 impl Checker<'_> {
     /// Returns the pieces of a value, after reporting what is malformed.
@@ -35,23 +36,39 @@ impl Checker<'_> {
         match piece {
             Piece::Text(text) => Some(text.clone()),
             Piece::Lookup(Lookup::Param(name)) => self.param_text(name),
-            Piece::Lookup(
-                Lookup::Input(name)
-                | Lookup::Item(name)
-                | Lookup::Step(name)
-                | Lookup::Output { step: name, .. }
-                | Lookup::Gather { step: name, .. },
-            ) => {
-                self.reader.report(name.span, format!("only `params` can be used in {what}"));
+            Piece::Lookup(lookup) => {
+                self.only_params(lookup, what);
                 None
+            }
+            Piece::Formula(formula) => {
+                let before = self.reader.out.count();
+                formula.for_each_lookup(&mut |lookup| self.only_params(lookup, what));
+                if self.reader.out.count() > before {
+                    return None;
+                }
+                formulas::typed(self, formula, false)?.0.value(&NoTask).map(|value| value.to_string())
             }
         }
     }
 
-    /// Returns the value of a parameter as text.
-    pub(super) fn param_text(&mut self, name: &Name) -> Option<String> {
+    /// Reports a lookup of anything but a parameter.
+    fn only_params(&mut self, lookup: &Lookup, what: &str) {
+        let span = match lookup {
+            Lookup::Param(_) => return,
+            Lookup::Input(name)
+            | Lookup::Item(name)
+            | Lookup::Matrix(name)
+            | Lookup::Step(name)
+            | Lookup::Output { step: name, .. }
+            | Lookup::Gather { step: name, .. } => name.span,
+        };
+        self.reader.report(span, format!("only `params` can be used in {what}"));
+    }
+
+    /// Returns the value of a parameter, after reporting that there is none of that name.
+    pub(super) fn param_value(&mut self, name: &Name) -> Option<crate::params::ParamValue> {
         match self.params.get(&name.text) {
-            Some(param) => param.as_ref().map(|param| param.value.to_string()),
+            Some(param) => param.as_ref().map(|param| param.value.clone()),
             None => {
                 let message = format!("there is no parameter `{}`", name.text);
                 let known = self.params.keys().map(String::as_str);
@@ -59,6 +76,11 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// Returns the value of a parameter as text.
+    pub(super) fn param_text(&mut self, name: &Name) -> Option<String> {
+        self.param_value(name).map(|value| value.to_string())
     }
 
     /// Returns the place of a step in declared order.

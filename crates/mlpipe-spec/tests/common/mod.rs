@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mlpipe_spec::{Diagnostics, LoadError, LoadOptions, Pipeline, load_pipeline};
+use mlpipe_spec::{Diagnostics, ForeignComparator, LoadError, LoadOptions, Pipeline, load_pipeline};
 
 /// The pipeline of the design, with all kinds of references.
 pub(crate) const PIPELINE: &str = r#"# yaml-language-server: $schema=../schemas/pipeline.schema.json
@@ -136,11 +136,20 @@ impl Workplace {
         self.write("pipelines/schmorl.yaml", text);
         let overrides: Vec<_> =
             overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let options = LoadOptions { overrides: &overrides, collections: &["dicom-series", "files"] };
+        let options = LoadOptions {
+            overrides: &overrides,
+            collections: &["dicom-series", "files"],
+            comparators: &[ForeignComparator { name: "dicom", check: no_bad_key }],
+        };
         let path: &Path = &self.path().join("pipelines/schmorl.yaml");
         load_pipeline(path, &options).map_err(|error| match error {
             LoadError::Invalid(diagnostics) => diagnostics,
             LoadError::Io { path, source } => panic!("{}: {source}", path.display()),
         })
     }
+}
+
+/// Stands in for a comparator that the command brings.
+fn no_bad_key(settings: &serde_json::Map<String, serde_json::Value>) -> Result<(), String> {
+    if settings.contains_key("bad") { Err("`bad` is bad".into()) } else { Ok(()) }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use mlpipe_dicom::{VolumesDocument, inspect, write_volume, write_volumes};
+use mlpipe_dicom::{
+    InspectDocument, Limits, VolumesDocument, inspect, scan_within, series_table, write_volume, write_volumes,
+};
 
 use crate::failure::{Exit, Outcome};
 use crate::text;
@@ -12,7 +14,9 @@ use crate::text;
 pub(crate) enum Command {
     /// Show every volume with its plane, geometry and what is wrong with it
     Inspect(InspectArguments),
-    /// Write volumes as .npy, f32 [slice, row, column] in modality units
+    /// List the series, one line each
+    Ls(LsArguments),
+    /// Write volumes as .npy, f32 [slice, row, column] in modality units, or one as NIfTI
     Volume(VolumeArguments),
 }
 
@@ -23,9 +27,25 @@ pub(crate) struct InspectArguments {
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 
+    /// Most memory a volume or an inflated file may take, such as 4GiB
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "MLPIPE_MAX_MEMORY")]
+    max_memory: Limits,
+
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
+}
+
+/// Arguments of `mlpipe dicom ls`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LsArguments {
+    /// Files or folders
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+
+    /// Most memory a volume or an inflated file may take, such as 4GiB
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "MLPIPE_MAX_MEMORY")]
+    max_memory: Limits,
 }
 
 /// Arguments of `mlpipe dicom volume`.
@@ -48,9 +68,13 @@ pub(crate) struct VolumeArguments {
     #[arg(long, requires = "series")]
     volume: Option<usize>,
 
-    /// Folder for --all, else the .npy file
+    /// Folder for --all, else the .npy, .nii or .nii.gz file
     #[arg(short, long)]
     output: PathBuf,
+
+    /// Most memory a volume or an inflated file may take, such as 4GiB
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "MLPIPE_MAX_MEMORY")]
+    max_memory: Limits,
 
     /// Print one JSON document on stdout
     #[arg(long)]
@@ -60,12 +84,13 @@ pub(crate) struct VolumeArguments {
 pub(crate) fn run(command: &Command) -> Outcome {
     match command {
         Command::Inspect(arguments) => run_inspect(arguments),
+        Command::Ls(arguments) => run_ls(arguments),
         Command::Volume(arguments) => run_volume(arguments),
     }
 }
 
 fn run_inspect(arguments: &InspectArguments) -> Outcome {
-    let document = inspect(&arguments.paths)?;
+    let document = inspect(&arguments.paths, arguments.max_memory)?;
     if arguments.json {
         text::json(&document);
     } else {
@@ -74,10 +99,21 @@ fn run_inspect(arguments: &InspectArguments) -> Outcome {
     Ok(if document.has_usable_volume() { Exit::Ok } else { Exit::BadInput })
 }
 
+fn run_ls(arguments: &LsArguments) -> Outcome {
+    let scan = scan_within(&arguments.paths, arguments.max_memory)?;
+    text::line(series_table(&scan).trim_end());
+    for file in &scan.rejected_files {
+        text::error_line(&format!("refused {}: {}", file.path.display(), file.message));
+    }
+    Ok(if InspectDocument::of(&scan).has_usable_volume() { Exit::Ok } else { Exit::BadInput })
+}
+
 fn run_volume(arguments: &VolumeArguments) -> Outcome {
     let document = match &arguments.series {
-        Some(series) => write_volume(&arguments.paths, series, arguments.volume, &arguments.output)?,
-        None => write_volumes(&arguments.paths, &arguments.output)?,
+        Some(series) => {
+            write_volume(&arguments.paths, series, arguments.volume, &arguments.output, arguments.max_memory)?
+        }
+        None => write_volumes(&arguments.paths, &arguments.output, arguments.max_memory)?,
     };
     if arguments.json {
         text::json(&document);

@@ -1,13 +1,21 @@
 //! The subcommands, one file each.
 
+mod cancel;
 mod dicom;
 mod doctor;
+mod gc;
+mod lock;
+mod logs;
 mod phantom;
 mod plan;
+mod reproduce;
 mod request;
 mod run;
 mod runs;
+mod server;
 mod step;
+mod task;
+mod why;
 
 use crate::failure::Outcome;
 
@@ -18,6 +26,18 @@ pub(crate) enum Command {
     Run(run::Arguments),
     /// Show what a run would do, and why; runs nothing
     Plan(plan::Arguments),
+    /// Say all about one task: what identifies its work, what changed, who made its result, how it ended last
+    Why(why::Arguments),
+    /// Show what a step's process printed
+    Logs(logs::Arguments),
+    /// Stop a run from another terminal
+    Cancel(cancel::Arguments),
+    /// Remove what nothing refers to from the state directory, and say what takes space
+    Gc(gc::Arguments),
+    /// Pin down what a finished pipeline depends on, and its results, in a lock file
+    Lock(lock::Arguments),
+    /// Do a run again from nothing and compare every output
+    Reproduce(reproduce::Arguments),
     /// List and show tracked runs
     #[command(subcommand)]
     Runs(runs::Command),
@@ -29,6 +49,8 @@ pub(crate) enum Command {
     Dicom(dicom::Command),
     /// Write a synthetic lumbar spine MR study with known Schmorl's nodes
     Phantom(phantom::Arguments),
+    /// Serve finished work to other machines (a remote cache over HTTP)
+    Server(server::Arguments),
     /// Check what mlpipe finds on this machine
     Doctor(doctor::Arguments),
 }
@@ -38,10 +60,17 @@ impl Command {
         match self {
             Self::Run(arguments) => run::run(&arguments),
             Self::Plan(arguments) => plan::run(&arguments),
+            Self::Why(arguments) => why::run(&arguments),
+            Self::Logs(arguments) => logs::run(&arguments),
+            Self::Cancel(arguments) => cancel::run(&arguments),
+            Self::Gc(arguments) => gc::run(&arguments),
+            Self::Lock(arguments) => lock::run(&arguments),
+            Self::Reproduce(arguments) => reproduce::run(&arguments),
             Self::Runs(command) => runs::run(&command),
             Self::Step(command) => step::run(&command),
             Self::Dicom(command) => dicom::run(&command),
             Self::Phantom(arguments) => phantom::run(&arguments),
+            Self::Server(arguments) => server::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments),
         }
     }

@@ -5,7 +5,7 @@ use mlpipe_dicom::Selection;
 use mlpipe_engine::{PlanDocument, PlannedAction, RunRequest};
 use serde::Serialize;
 
-use crate::commands::request::PipelineArguments;
+use crate::commands::request::{PipelineArguments, ScopeArguments};
 use crate::failure::{Exit, Outcome};
 use crate::{environment, sources, state, text};
 
@@ -15,6 +15,9 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
 
+    #[command(flatten)]
+    scope: ScopeArguments,
+
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -22,6 +25,10 @@ pub(crate) struct Arguments {
     /// Print the steps as a graph in Graphviz's language
     #[arg(long, conflicts_with = "json")]
     dot: bool,
+
+    /// Print the steps as a graph in Mermaid's language, which Markdown on GitHub shows
+    #[arg(long, conflicts_with_all = ["json", "dot"])]
+    mermaid: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -37,6 +44,11 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         text::line(mlpipe_engine::dot(&pipeline).trim_end());
         return Ok(Exit::Ok);
     }
+    if arguments.mermaid {
+        text::line(mlpipe_engine::mermaid(&pipeline).trim_end());
+        return Ok(Exit::Ok);
+    }
+    let scope = arguments.scope.scope(&pipeline)?;
     let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
     let environment = environment::facts();
@@ -46,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         environment: &environment,
         capacity: environment::capacity(arguments.pipeline.jobs),
         program_directory: None,
+        scope,
         version: environment::VERSION,
     };
     let plan = mlpipe_engine::plan(&workspace, &request)?;
@@ -79,5 +92,6 @@ fn word(action: PlannedAction) -> &'static str {
         PlannedAction::Run => "run",
         PlannedAction::Reuse => "reuse",
         PlannedAction::Decide => "later",
+        PlannedAction::Skip => "skip",
     }
 }

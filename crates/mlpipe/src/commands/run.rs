@@ -1,24 +1,30 @@
 //! `mlpipe run`: runs a pipeline and says what became of it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indexmap::IndexMap;
 use mlpipe_dicom::Selection;
-use mlpipe_engine::{Mailbox, Observer, OutputPaths, RunDocument, RunOutcome, RunRequest, Update};
+use mlpipe_engine::{Mailbox, Observer, OutputPaths, Reproduction, RunDocument, RunOutcome, RunRequest, Update};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::commands::request::PipelineArguments;
-use crate::failure::{Exit, Outcome};
+use crate::commands::lock::{Held, is_good};
+use crate::commands::request::{PipelineArguments, ScopeArguments};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Progress;
-use crate::{environment, sources, state, text};
+use crate::{environment, junit, sources, state, text};
 
 /// Arguments of `mlpipe run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
+
+    #[command(flatten)]
+    scope: ScopeArguments,
 
     /// Print one JSON document on stdout when the run has ended
     #[arg(long, conflicts_with = "events")]
@@ -27,6 +33,18 @@ pub(crate) struct Arguments {
     /// Print what happens as JSON lines on stdout while it happens
     #[arg(long, value_name = "FORMAT")]
     events: Option<EventFormat>,
+
+    /// Look for finished work in this remote cache too and send it there, as in http://cache:5000/cache
+    #[arg(long, value_name = "URL", env = "MLPIPE_REMOTE_CACHE")]
+    remote_cache: Option<String>,
+
+    /// Write a JUnit report here when the run has ended: a test case per task
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+
+    /// Run only what the lock beside the pipeline pins down, and hold the results against it; see `mlpipe lock`
+    #[arg(long, conflicts_with = "only")]
+    locked: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -39,13 +57,23 @@ struct Document<'a> {
     #[serde(flatten)]
     run: &'a RunDocument,
     inputs: &'a IndexMap<String, Selection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locked: Option<&'a Reproduction>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let pipeline = arguments.pipeline.load()?;
+    let mut held = arguments.locked.then(|| Held::read(arguments.pipeline.path())).transpose()?;
+    let pipeline = match &held {
+        Some(held) => arguments.pipeline.load_pinned(held.pinned())?,
+        None => arguments.pipeline.load()?,
+    };
+    let scope = arguments.scope.scope(&pipeline)?;
     let found = sources::find(&pipeline)?;
     sources::explain(&found.selections);
-    let workspace = state::open()?;
+    let mut workspace = state::open()?;
+    if let Some(url) = &arguments.remote_cache {
+        workspace = workspace.with_remote_cache(url).map_err(|message| Failure::new(Exit::Usage, message))?;
+    }
     let environment = environment::facts();
     let request = RunRequest {
         pipeline: &pipeline,
@@ -53,36 +81,53 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         environment: &environment,
         capacity: environment::capacity(arguments.pipeline.jobs),
         program_directory: std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from)),
+        scope,
         version: environment::VERSION,
     };
+    if let Some(held) = &mut held {
+        held.begin(&workspace, &request)?;
+    }
     let mailbox = Mailbox::default();
     let caught = catch_signals(&mailbox)?;
     let mut progress = Progress::new();
     let mut observer = Both { progress: &mut progress, events: arguments.events.is_some() };
     let document = mlpipe_engine::run(&workspace, &request, mailbox, &mut observer)?;
     progress.summary(&document);
+    if let Some(path) = &arguments.junit {
+        junit::write(path, &pipeline.name, &document)?;
+    }
+    let finished = held.as_ref().filter(|_| document.status == RunOutcome::Done);
+    let locked = finished.map(|held| held.compare(&workspace, &request, &document)).transpose()?;
     if arguments.json {
-        text::json(&Document { run: &document, inputs: &found.selections });
+        text::json(&Document { run: &document, inputs: &found.selections, locked: locked.as_ref() });
     } else if arguments.events.is_none() {
         print_outputs(&document);
     }
-    Ok(match document.status {
+    if locked.is_some_and(|compared| !is_good(&compared)) {
+        return Ok(Exit::NotReproduced);
+    }
+    Ok(exit_of(&document, &caught))
+}
+
+/// Returns the exit code of a run; `caught` is the signal that came last.
+pub(crate) fn exit_of(document: &RunDocument, caught: &AtomicUsize) -> Exit {
+    match document.status {
         RunOutcome::Done => Exit::Ok,
         RunOutcome::Failed => Exit::StepFailed,
-        RunOutcome::Killed if caught.load(std::sync::atomic::Ordering::SeqCst) == SIGTERM as usize => Exit::Terminated,
+        RunOutcome::Killed if caught.load(Ordering::SeqCst) == SIGTERM as usize => Exit::Terminated,
         RunOutcome::Killed => Exit::Interrupted,
-    })
+    }
 }
 
 /// Interrupts the run on Ctrl-C and SIGTERM; the returned number is the signal that came last.
-fn catch_signals(mailbox: &Mailbox) -> std::io::Result<std::sync::Arc<std::sync::atomic::AtomicUsize>> {
-    let caught = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+pub(crate) fn catch_signals(mailbox: &Mailbox) -> std::io::Result<Arc<AtomicUsize>> {
+    let caught = Arc::new(AtomicUsize::new(0));
     let interrupter = mailbox.interrupter();
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let last = caught.clone();
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            last.store(signal as usize, std::sync::atomic::Ordering::SeqCst);
+            last.store(signal as usize, Ordering::SeqCst);
             interrupter.interrupt();
         }
     });

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Local};
 use mlpipe_tracking::{Error, Run, RunId, RunQuery, RunStatus, Store, tags};
 use serde::Serialize;
 
@@ -95,7 +94,7 @@ fn row(run: &Run) -> Vec<String> {
         short_id(&run.run_id),
         run.status.to_string(),
         run.name.clone(),
-        local_time(run.start_time_ms),
+        text::local_time(run.start_time_ms),
         took(run).unwrap_or_default(),
     ]
 }
@@ -116,7 +115,7 @@ fn show(store: &Store, arguments: &ShowArguments) -> Outcome {
     text::line(&format!("run        {}", run.run_id));
     text::line(&format!("name       {}", run.name));
     text::line(&format!("status     {}", run.status));
-    text::line(&format!("started    {}", local_time(run.start_time_ms)));
+    text::line(&format!("started    {}", text::local_time(run.start_time_ms)));
     if let Some(took) = took(run) {
         text::line(&format!("took       {took}"));
     }
@@ -171,9 +170,4 @@ fn short_id(run_id: &RunId) -> String {
 fn took(run: &Run) -> Option<String> {
     let milliseconds = run.end_time_ms? - run.start_time_ms;
     Some(text::duration(milliseconds as f64 / 1000.0))
-}
-
-fn local_time(milliseconds: i64) -> String {
-    let time = DateTime::from_timestamp_millis(milliseconds).unwrap_or_default();
-    time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string()
 }

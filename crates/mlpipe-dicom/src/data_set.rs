@@ -1,0 +1,160 @@
+//! The attributes of a data set that has been walked: values stay in the file's bytes until asked for, so that a header
+//! costs no more memory than it has. Our own reader: nothing in a file can make it loop, panic or allocate.
+
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::tags;
+use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
+use dicom_object::StandardDataDictionary;
+
+use crate::codec::catching_panics;
+use crate::element::{Encoding, Layout, Walker};
+
+/// Groups whose attributes are of use here. Of the patient's (0010) only whether PatientID differs is ever looked at.
+const GROUPS: [u16; 9] = [0x0004, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028, 0x0040, 0x0054, 0x5200];
+
+/// A data set or an item of a sequence.
+#[derive(Debug, Clone)]
+pub(crate) struct DataSet<'a> {
+    bytes: &'a [u8],
+    encoding: Encoding,
+    elements: Vec<Element>,
+}
+
+/// Where an element's value lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Element {
+    pub(crate) tag: Tag,
+    pub(crate) vr: VR,
+    value: usize,
+    end: usize,
+    /// Whether items of the value name their value representations.
+    explicit: bool,
+}
+
+impl<'a> DataSet<'a> {
+    /// Reads the elements before the pixel data, as far as the file could be walked.
+    pub(crate) fn of(bytes: &'a [u8], layout: &Layout) -> Self {
+        let bytes = bytes.get(..layout.header_end).unwrap_or(bytes);
+        let encoding = Encoding::of(&layout.transfer_syntax);
+        DataSet { bytes, encoding, elements: elements(bytes, encoding, layout.data_set, Some(bytes.len()), true).0 }
+    }
+
+    pub(crate) fn element(&self, tag: Tag) -> Option<&Element> {
+        self.elements.iter().find(|element| element.tag == tag)
+    }
+
+    /// Returns all elements of the groups of use.
+    pub(crate) fn elements(&self) -> &[Element] {
+        &self.elements
+    }
+
+    /// Returns the items of a sequence; none when it is absent.
+    pub(crate) fn items(&self, tag: Tag) -> Vec<DataSet<'a>> {
+        let Some(sequence) = self.element(tag).filter(|element| element.vr == VR::SQ) else { return Vec::new() };
+        let encoding = Encoding { explicit: sequence.explicit, ..self.encoding };
+        let walker = Walker { bytes: self.bytes, file_length: self.bytes.len() as u64, encoding };
+        let mut items = Vec::new();
+        let mut at = sequence.value;
+        while let Some((start, end)) = walker.item(at, sequence.end) {
+            let (elements, after) = elements(self.bytes, encoding, start, end, false);
+            items.push(DataSet { bytes: self.bytes, encoding, elements });
+            at = after;
+        }
+        items
+    }
+
+    /// Returns a value as text without padding; several stay joined by backslashes. None when absent or empty.
+    pub(crate) fn text(&self, tag: Tag) -> Option<String> {
+        let element = self.element(tag)?;
+        let joined = match self.numbers_of(element) {
+            Some(numbers) => numbers.iter().map(f64::to_string).collect::<Vec<_>>().join("\\"),
+            None if is_text(element.vr) => {
+                let text = self.decoded(element);
+                text.split('\\').map(|value| value.trim_matches(['\0', ' '])).collect::<Vec<_>>().join("\\")
+            }
+            None => return None,
+        };
+        (!joined.trim_matches('\\').is_empty()).then_some(joined)
+    }
+
+    /// Returns the numbers of a value, binary or written out; none when one of them is not a number.
+    pub(crate) fn numbers(&self, tag: Tag) -> Option<Vec<f64>> {
+        let element = self.element(tag)?;
+        self.numbers_of(element).or_else(|| {
+            let text = self.text(tag)?;
+            text.split('\\').map(|value| value.parse().ok()).collect()
+        })
+    }
+
+    fn decoded(&self, element: &Element) -> String {
+        let raw = self.bytes.get(element.value..element.end).unwrap_or_default();
+        if raw.is_ascii() {
+            return String::from_utf8_lossy(raw).into_owned();
+        }
+        let charset = self.element(tags::SPECIFIC_CHARACTER_SET).filter(|charset| charset.tag != element.tag);
+        let charset = charset.map(|charset| self.decoded(charset)).unwrap_or_default();
+        let codec = charset.split('\\').filter_map(|code| SpecificCharacterSet::from_code(code.trim())).next_back();
+        let decoded = codec.and_then(|codec| catching_panics(|| codec.decode(raw).ok()).flatten());
+        decoded.unwrap_or_else(|| String::from_utf8_lossy(raw).into_owned())
+    }
+
+    fn numbers_of(&self, element: &Element) -> Option<Vec<f64>> {
+        let raw = self.bytes.get(element.value..element.end)?;
+        let big = self.encoding.big_endian;
+        Some(match element.vr {
+            VR::US | VR::OW => each(raw, big, |bytes| u16::from_le_bytes(bytes).into()),
+            VR::SS => each(raw, big, |bytes| i16::from_le_bytes(bytes).into()),
+            VR::UL => each(raw, big, |bytes| u32::from_le_bytes(bytes).into()),
+            VR::SL => each(raw, big, |bytes| i32::from_le_bytes(bytes).into()),
+            VR::FL => each(raw, big, |bytes| f32::from_le_bytes(bytes).into()),
+            VR::FD => each(raw, big, f64::from_le_bytes),
+            _ => return None,
+        })
+    }
+}
+
+/// Reads values of `N` bytes each, turned to little endian first.
+fn each<const N: usize>(raw: &[u8], big_endian: bool, number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+    let read = |bytes: &[u8; N]| {
+        let mut bytes = *bytes;
+        if big_endian {
+            bytes.reverse();
+        }
+        number(bytes)
+    };
+    raw.as_chunks::<N>().0.iter().map(read).collect()
+}
+
+fn is_text(vr: VR) -> bool {
+    use VR::{AE, AS, CS, DA, DS, DT, IS, LO, LT, PN, SH, ST, TM, UC, UI, UR, UT};
+    matches!(vr, AE | AS | CS | DA | DS | DT | IS | LO | LT | PN | SH | ST | TM | UC | UI | UR | UT)
+}
+
+/// Reads elements up to `end` or, without one, to the end of the item. Returns them and the offset after them.
+fn elements(
+    bytes: &[u8],
+    encoding: Encoding,
+    start: usize,
+    end: Option<usize>,
+    top_level: bool,
+) -> (Vec<Element>, usize) {
+    let walker = Walker { bytes, file_length: bytes.len() as u64, encoding };
+    let mut elements = Vec::new();
+    let mut at = start;
+    while end.is_none_or(|end| at < end) {
+        let Some((head, after)) = walker.element(at, end) else { break };
+        at = after;
+        let Some(head) = head else { break };
+        if top_level && !GROUPS.contains(&head.tag.0) {
+            continue;
+        }
+        let written = head.vr.and_then(VR::from_binary).filter(|vr| *vr != VR::UN);
+        let sequence = head.length.is_none();
+        let known = || StandardDataDictionary.by_tag(head.tag).map_or(VR::UN, |entry| entry.vr().relaxed());
+        let vr = if sequence { VR::SQ } else { written.unwrap_or_else(known) };
+        let explicit = encoding.explicit && head.vr != Some(*b"UN");
+        elements.push(Element { tag: head.tag, vr, value: head.value, end: after, explicit });
+    }
+    (elements, at)
+}

@@ -1,0 +1,21 @@
+//! Any byte string as a DICOM file: scanned, loaded and decoded, or refused, within 64 MiB.
+//!
+//! `cargo +nightly fuzz run dicom_read -- -max_total_time=60 -rss_limit_mb=1024`; a good corpus is the folder of
+//! pydicom's test files.
+#![no_main]
+
+use std::io::Write;
+
+use libfuzzer_sys::fuzz_target;
+use mlpipe_dicom::{Limits, load_volume, read_pixels, scan_within};
+
+fuzz_target!(|bytes: &[u8]| {
+    let limits = Limits { memory: 64 << 20 };
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(bytes).expect("written");
+    let _ = read_pixels(file.path(), limits);
+    let scan = scan_within(&[file.path().to_path_buf()], limits).expect("the file can be read");
+    for plan in scan.series.iter().flat_map(|series| &series.volumes) {
+        let _ = load_volume(plan);
+    }
+});
