@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::driver::RunRequest;
 use crate::error::{Error, Result};
-use crate::prepare::{Preparer, literal_path};
+use crate::prepare::{Preparer, literal_paths};
 use crate::workspace::Workspace;
 
 const RUN_FORMAT: &str = "mlpipe.run/1";
@@ -109,12 +109,18 @@ impl Pinned {
             self.steps.insert(fact(&format!("env {name}")), value.clone());
         }
         for argument in &step.arguments {
-            match literal_path(pipeline, step, argument)? {
-                Some(path) => {
-                    let digest = preparer.content_digest(step, argument, path)?;
-                    self.contents.insert(format!("{}.{}", step.name, argument.name), digest.to_string());
-                }
-                None => drop(self.steps.insert(fact(&argument.name), written(argument))),
+            let paths = literal_paths(pipeline, step, argument)?;
+            if paths.is_empty() {
+                self.steps.insert(fact(&argument.name), written(argument));
+            }
+            for path in paths {
+                // Of the values of a sweep each is pinned under its own path.
+                let of_value = match argument.value.as_text() {
+                    Some(_) => String::new(),
+                    None => format!(" {}", relative(&path, &pipeline.directory)),
+                };
+                let digest = preparer.content_digest(step, argument, path)?;
+                self.contents.insert(format!("{}.{}{of_value}", step.name, argument.name), digest.to_string());
             }
         }
         Ok(())

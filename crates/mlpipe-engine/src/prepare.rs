@@ -421,9 +421,10 @@ fn literal_texts(argument: &Argument) -> Vec<&str> {
     }
 }
 
-/// The path behind a `path` or `uri` parameter that the pipeline or the project wrote out, the same for all tasks.
-pub(crate) fn literal_path(pipeline: &Pipeline, step: &Step, argument: &Argument) -> Result<Option<PathBuf>> {
-    argument.value.as_text().map_or(Ok(None), |text| location(pipeline, step, argument, text))
+/// The paths that the pipeline or the project wrote out for a `path` or `uri` parameter: one, or one per value of a sweep.
+pub(crate) fn literal_paths(pipeline: &Pipeline, step: &Step, argument: &Argument) -> Result<Vec<PathBuf>> {
+    let located = literal_texts(argument).into_iter().map(|text| location(pipeline, step, argument, text));
+    located.filter_map(Result::transpose).collect()
 }
 
 /// The path that a text stands for, when the parameter is a `path` or `uri`.

@@ -410,3 +410,24 @@ fn dicom_files_are_compared_without_the_declared_attributes_and_name_no_patient(
     bench.report(&command, ", compare: {dicom: {ignore: [PatientId]}}");
     bench.mlpipe(&["run", "small.yaml"]).expect(3, &["comparator `dicom`", "PatientId"]);
 }
+
+#[test]
+fn content_of_every_value_of_a_sweep_is_pinned_by_its_path() {
+    let bench = Bench::new();
+    bench.write("other", "0.5");
+    let swept = PIPELINE
+        .replace(
+            "    for_each: {text: inputs.texts}\n",
+            "    for_each: {text: inputs.texts}\n    matrix: {weights: [weights, other]}\n",
+        )
+        .replace("weights: \"${{ params.weights }}\"", "weights: \"${{ matrix.weights }}\"")
+        .replace("for_each: {text: measure}", "for_each: {text: measure, matrix: measure}");
+    bench.write("small.yaml", &swept);
+    bench.run(&[]);
+    let lock = bench.lock(&[]);
+    let text = lock.to_string();
+    assert!(text.contains("measure.weights weights") && text.contains("measure.weights other"), "{text}");
+    assert!(!text.contains(&common::text(&bench.0.path(""))), "no path of this machine: {text}");
+    bench.write("other", "0.75");
+    bench.mlpipe(&["run", "small.yaml", "--locked"]).expect(5, &["measure.weights other"]);
+}
