@@ -264,11 +264,11 @@ mod tests {
     #[test]
     fn paths_are_told_as_seen_from_the_pipeline() {
         for (path, directory, expected) in [
-            ("/work/data/a", "/work/pipelines", "../data/a"),
-            ("/work/pipelines/../data/a", "/work/pipelines", "../data/a"),
-            ("/work/pipelines/x", "/work/pipelines", "x"),
-            ("/work/pipelines", "/work/pipelines", "."),
-            ("/data/a", "/work/pipelines", "/data/a"),
+            ("/lab/data/a", "/lab/pipelines", "../data/a"),
+            ("/lab/pipelines/../data/a", "/lab/pipelines", "../data/a"),
+            ("/lab/pipelines/x", "/lab/pipelines", "x"),
+            ("/lab/pipelines", "/lab/pipelines", "."),
+            ("/data/a", "/lab/pipelines", "/data/a"),
         ] {
             assert_eq!(relative(Path::new(path), Path::new(directory)), expected);
         }
@@ -293,8 +293,8 @@ mod tests {
 
     #[test]
     fn given_parameters_are_given_again_with_paths_from_the_pipeline() {
-        let overrides = pinned("0.5", "../a").overrides(Path::new("/work/pipelines"));
-        let expected = [("threshold", "0.5"), ("studies", "/work/pipelines/../a")];
+        let overrides = pinned("0.5", "../a").overrides(Path::new("/lab/pipelines"));
+        let expected = [("threshold", "0.5"), ("studies", "/lab/pipelines/../a")];
         assert_eq!(overrides, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }
