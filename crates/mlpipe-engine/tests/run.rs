@@ -216,6 +216,42 @@ fn names_places_times_and_resources_do_not_count() {
 }
 
 #[test]
+fn content_behind_a_path_parameter_counts_and_its_place_does_not() {
+    let bench = Bench::new();
+    let split = SPLIT.replace("suffix: {type: string, default: x}", "suffix: {type: path}");
+    bench.write("split/MLproject", &split.replace("$w{suffix}", "$w$(cat {suffix})"));
+    bench.write("model/weights", "!");
+    let pipeline = PIPELINE.replace("\"${{ params.suffix }}\"", "model/weights");
+    bench.write("pipeline.yaml", &pipeline);
+    bench.run();
+
+    fs::rename(bench.path("model"), bench.path("moved")).expect("renamed");
+    bench.write("pipeline.yaml", &pipeline.replace("model/weights", "moved/weights"));
+    assert_eq!(bench.plan(&[]), Vec::<String>::new(), "another place, the same content");
+
+    bench.write("moved/weights", "?");
+    let planned = bench.plan(&[]);
+    assert!(planned[0].starts_with("split[one]: changed: parameter suffix: content "), "{planned:?}");
+    let changed = bench.run();
+    assert_eq!(with_status(&changed, StepStatus::Done).len(), 7, "everything behind it");
+}
+
+#[test]
+fn touched_files_and_a_moved_pipeline_folder_do_not_count() {
+    let bench = Bench::new();
+    bench.run();
+    for name in ["texts/one", "texts/two", "split/MLproject", "pipeline.yaml"] {
+        let file = fs::File::options().append(true).open(bench.path(name)).expect("there");
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("touched");
+    }
+    assert_eq!(bench.plan(&[]), Vec::<String>::new());
+    let moved = Bench::new();
+    fs::remove_dir_all(moved.path(".mlpipe")).unwrap_or_default();
+    fs::rename(bench.path(".mlpipe"), moved.path(".mlpipe")).expect("moved");
+    assert_eq!(moved.plan(&[]), Vec::<String>::new(), "the same files in another folder");
+}
+
+#[test]
 fn tool_version_counts() {
     let mut bench = Bench::new();
     bench.environment.insert("mlpipe".into(), "1".into());
