@@ -4,6 +4,9 @@
 //! file, so the same events always give the same commands; the driver obeys and reports back. Loop variables over
 //! a step's output expand here, as soon as the one task that makes the collection has ended.
 
+mod cores;
+mod expansion;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,7 +14,8 @@ use std::time::Duration;
 
 use mlpipe_spec::{FailureCause, OnItemError, StepId};
 
-use crate::shape::{Demand, Dependency, DimensionShape, Requirement, StepShape};
+use self::expansion::{Met, without};
+use crate::shape::StepShape;
 use crate::task::Waiting;
 pub use crate::task::{Capacity, Command, Event, Key, SkipCause, Task, TaskIndex, TaskState};
 
@@ -231,192 +235,6 @@ impl Scheduler {
         open
     }
 
-    // ---- expansion
-
-    fn expand(&mut self, step: StepId, prefix: Key) {
-        let position = prefix.len();
-        let Some(dimension) = self.shapes[step].dimensions.get(position).cloned() else {
-            self.create_task(step, prefix);
-            return;
-        };
-        let items = match dimension {
-            DimensionShape::Input(input) => self.inputs[input].clone(),
-            DimensionShape::Literal(items) => items.iter().map(|item| Arc::from(item.as_str())).collect(),
-            DimensionShape::Produced { step: producer, output, positions } => {
-                let producer = self.by_key[&(producer, project(&prefix, &positions))];
-                match self.task(producer).state {
-                    TaskState::Done => self
-                        .produced
-                        .get(&(producer, output))
-                        .cloned()
-                        .expect("a finished task reports all its collections"),
-                    TaskState::Failed | TaskState::Skipped(_) => return self.block(step, prefix, producer),
-                    _ => {
-                        self.open.entry(producer).or_default().push((step, prefix));
-                        self.open_count[step] += 1;
-                        return;
-                    }
-                }
-            }
-        };
-        for item in items {
-            self.expand(step, prefix.iter().cloned().chain([item]).collect());
-        }
-        if position + 1 == self.shapes[step].dimensions.len() && self.shapes[step].gathered_over.contains(&position) {
-            self.close_group(step, GroupId { over: Some(position), others: prefix });
-        }
-    }
-
-    /// A branch whose items will never be known: one skipped entry stands for it.
-    fn block(&mut self, step: StepId, prefix: Key, cause: TaskIndex) {
-        let last = self.shapes[step].dimensions.len() - 1;
-        let index = self.push_task(step, prefix.clone());
-        self.skip(index, SkipCause::Upstream(cause));
-        if prefix.len() == last && self.shapes[step].gathered_over.contains(&last) {
-            self.close_group(step, GroupId { over: Some(last), others: prefix });
-        }
-    }
-
-    fn push_task(&mut self, step: StepId, key: Key) -> TaskIndex {
-        let index = TaskIndex(self.tasks.len());
-        self.by_key.insert((step, key.clone()), index);
-        for id in self.groups_of(step, &key) {
-            self.groups[step].entry(id).or_default().members.push(index);
-        }
-        self.tasks.push(Task {
-            step,
-            key,
-            state: TaskState::Waiting,
-            attempts: 0,
-            excluded: false,
-            waiting_for: 0,
-            dependents: Vec::new(),
-        });
-        index
-    }
-
-    fn create_task(&mut self, step: StepId, key: Key) {
-        let index = self.push_task(step, key.clone());
-        if self.shapes[step].never {
-            return self.skip(index, SkipCause::Condition);
-        }
-        let mut lost = None;
-        for requirement in self.shapes[step].requirements.clone() {
-            match self.require(index, &key, requirement) {
-                Met::Yes => {}
-                Met::NotYet => self.tasks[index.0].waiting_for += 1,
-                Met::Never(cause) => lost = lost.or(Some(cause)),
-            }
-        }
-        match lost {
-            Some(cause) => self.skip(index, SkipCause::Upstream(cause)),
-            None if !self.may_start(step) => self.skip(index, SkipCause::Stopped),
-            None => self.prepare_if_met(index),
-        }
-    }
-
-    /// Registers one requirement of a new task and tells how it stands.
-    fn require(&mut self, task: TaskIndex, key: &Key, Requirement { dependency, demand }: Requirement) -> Met {
-        let waiting = Waiting { task, demand };
-        let (step, id) = match dependency {
-            Dependency::Task { step, positions } => {
-                let upstream = self.by_key[&(step, project(key, &positions))];
-                let met = self.task_meets(upstream, demand);
-                if met == Met::NotYet {
-                    self.tasks[upstream.0].dependents.push(waiting);
-                }
-                return met;
-            }
-            Dependency::Group { step, over, positions } => {
-                (step, GroupId { over: Some(over), others: project(key, &positions) })
-            }
-            Dependency::Whole(step) => (step, GroupId::whole()),
-        };
-        let closed = self.expanded[step];
-        self.groups[step].entry(id.clone()).or_insert_with(|| Group { closed, ..Group::default() });
-        let met = self.group_meets(step, &id, demand);
-        if met == Met::NotYet {
-            self.groups[step].get_mut(&id).expect("it was just there").waiting.push(waiting);
-        }
-        met
-    }
-
-    fn task_meets(&self, upstream: TaskIndex, demand: Demand) -> Met {
-        let task = self.task(upstream);
-        match (task.state, demand) {
-            (TaskState::Done, _) | (TaskState::Failed | TaskState::Skipped(_), Demand::End) => Met::Yes,
-            (TaskState::Skipped(_), Demand::SuccessOrExclusion) if task.excluded => Met::Yes,
-            (TaskState::Failed | TaskState::Skipped(_), _) => Met::Never(upstream),
-            _ => Met::NotYet,
-        }
-    }
-
-    /// Members that an `if` excluded are absent; a step of which nothing else is left is itself excluded.
-    fn group_meets(&self, step: StepId, id: &GroupId, demand: Demand) -> Met {
-        let group = &self.groups[step][id];
-        let lost = group.first_lost.or_else(|| self.lost_branch(step, id).filter(|_| group.closed));
-        match (demand, lost) {
-            (Demand::End, _) if group.has_ended() => Met::Yes,
-            (Demand::End, _) => Met::NotYet,
-            (_, Some(cause)) => Met::Never(cause),
-            (_, None) if !group.has_ended() => Met::NotYet,
-            (Demand::Success, None) if id.over.is_none() && group.excluded > 0 && group.done == 0 => {
-                Met::Never(group.members[0])
-            }
-            (_, None) => Met::Yes,
-        }
-    }
-
-    /// Returns the entry that stands for a branch to which some of a gather's tasks would have belonged, when it was lost.
-    fn lost_branch(&self, step: StepId, id: &GroupId) -> Option<TaskIndex> {
-        let over = id.over?;
-        let entry = |length: usize| self.by_key.get(&(step, Key::from(&id.others[..length]))).copied();
-        // A key that is too short for the step is the key of such an entry.
-        (0..=over).filter_map(entry).find(|index| !self.task(*index).excluded)
-    }
-
-    fn groups_of(&self, step: StepId, key: &Key) -> Vec<GroupId> {
-        let gathered = self.shapes[step].gathered_over.iter().filter(|over| **over < key.len());
-        let gathers = gathered.map(|over| GroupId { over: Some(*over), others: without(key, *over) });
-        gathers.chain([GroupId::whole()]).collect()
-    }
-
-    fn close_group(&mut self, step: StepId, id: GroupId) {
-        self.groups[step].entry(id.clone()).or_default().closed = true;
-        self.settle_group(step, &id);
-    }
-
-    fn close_if_fully_expanded(&mut self, step: StepId) {
-        if self.open_count[step] > 0 {
-            return;
-        }
-        self.expanded[step] = true;
-        let unclosed = self.groups[step].iter().filter(|(_, group)| !group.closed).map(|(id, _)| id.clone());
-        let mut ids: Vec<GroupId> = unclosed.chain([GroupId::whole()]).collect();
-        // The map has no order of its own, and the same events must give the same commands.
-        ids.sort();
-        for id in ids {
-            self.close_group(step, id);
-        }
-    }
-
-    /// Lets go of those who wait for a group, once its fate is known.
-    fn settle_group(&mut self, step: StepId, id: &GroupId) {
-        let group = self.groups[step].get_mut(id).expect("the group was just touched");
-        if group.waiting.is_empty() {
-            return;
-        }
-        for waiting in std::mem::take(&mut group.waiting) {
-            match self.group_meets(step, id, waiting.demand) {
-                Met::Yes => self.one_dependency_met(waiting.task),
-                Met::Never(cause) => self.skip(waiting.task, SkipCause::Upstream(cause)),
-                Met::NotYet => self.groups[step].get_mut(id).expect("it was just there").waiting.push(waiting),
-            }
-        }
-    }
-
-    // ---- progress of a task
-
     fn one_dependency_met(&mut self, index: TaskIndex) {
         self.tasks[index.0].waiting_for -= 1;
         self.prepare_if_met(index);
@@ -609,88 +427,6 @@ impl Scheduler {
             }
         }
     }
-
-    // ---- cores
-
-    /// Starts what fits, most urgent first; not before every task that could be ready has been looked up, so that urgency
-    /// and batches are judged on all of them.
-    fn dispatch(&mut self) {
-        while self.preparing == 0 && self.free.cpu > 0 {
-            let fits = |(_, first): &&(Reverse<usize>, TaskIndex)| self.fits(self.task(*first).step);
-            let Some(&(_, first)) = self.heads.iter().find(fits) else { return };
-            let batch = self.take_batch(first);
-            let share = self.need(self.task(first).step);
-            self.free.cpu -= share.cpu;
-            self.free.memory_bytes -= share.memory_bytes;
-            self.processes[share.step] += 1;
-            self.launches += 1;
-            self.running.insert(self.launches, Share { tasks_left: batch.len(), ..share });
-            for index in &batch {
-                self.launched_in.insert(*index, self.launches);
-                self.tasks[index.0].state = TaskState::Running;
-                self.tasks[index.0].attempts += 1;
-            }
-            self.commands.push(Command::Launch(batch));
-        }
-    }
-
-    /// A request beyond the machine is cut down to the machine: the task then runs alone.
-    fn need(&self, step: StepId) -> Share {
-        let shape = &self.shapes[step];
-        Share {
-            step,
-            cpu: shape.cpu.min(self.capacity.cpu),
-            memory_bytes: shape.memory_bytes.min(self.capacity.memory_bytes),
-            tasks_left: 0,
-        }
-    }
-
-    fn fits(&self, step: StepId) -> bool {
-        let need = self.need(step);
-        let has_room = self.shapes[step].max_parallel.is_none_or(|most| self.processes[step] < most);
-        has_room && need.cpu <= self.free.cpu && need.memory_bytes <= self.free.memory_bytes
-    }
-
-    /// Takes `first` and further ready tasks of its step out of the queue. A task that failed before runs by itself, so that
-    /// what makes it fail cannot take others down again.
-    fn take_batch(&mut self, first: TaskIndex) -> Vec<TaskIndex> {
-        let step = self.task(first).step;
-        let size = if self.task(first).attempts > 0 { 1 } else { self.shapes[step].batch };
-        let fresh = |index: &TaskIndex| *index != first && self.task(*index).attempts == 0;
-        let others = self.queues[step].iter().copied().filter(fresh);
-        let batch: Vec<TaskIndex> = [first].into_iter().chain(others.take(size - 1)).collect();
-        self.change_queue(step, |queue| batch.iter().for_each(|index| _ = queue.remove(index)));
-        batch
-    }
-
-    fn release(&mut self, index: TaskIndex) {
-        let launch = self.launched_in.remove(&index).expect("only a running task can end");
-        let share = self.running.get_mut(&launch).expect("its process is under way");
-        share.tasks_left -= 1;
-        if share.tasks_left == 0 {
-            let share = self.running.remove(&launch).expect("it was just there");
-            self.free.cpu += share.cpu;
-            self.free.memory_bytes += share.memory_bytes;
-            self.processes[share.step] -= 1;
-        }
-    }
-}
-
-/// How a requirement stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Met {
-    Yes,
-    NotYet,
-    Never(TaskIndex),
-}
-
-fn project(key: &[Arc<str>], positions: &[usize]) -> Key {
-    positions.iter().map(|position| key[*position].clone()).collect()
-}
-
-/// A key without one of its parts.
-pub(crate) fn without(key: &[Arc<str>], left_out: usize) -> Key {
-    key.iter().enumerate().filter(|(position, _)| *position != left_out).map(|(_, part)| part.clone()).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use mlpipe_spec::Retries;
 
+use super::expansion::project;
 use super::*;
+use crate::shape::{Demand, Dependency, DimensionShape, Requirement};
 
 const RUNS: u64 = 3_000;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mlpipe_spec::{Retries, RetryOn};
 
 use super::*;
+use crate::shape::{Demand, Dependency, DimensionShape, Requirement};
 
 fn shape(dimensions: Vec<DimensionShape>, requirements: Vec<Requirement>) -> StepShape {
     StepShape {

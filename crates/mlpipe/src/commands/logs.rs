@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// Id of the pipeline run, the beginning of it, or `latest`
     run: String,
 
-    /// The task: STEP, or STEP[KEY] for one item
+    /// The task: `STEP`, or `STEP[KEY]` for one item
     #[arg(value_name = "STEP[KEY]")]
     task: TaskName,
 

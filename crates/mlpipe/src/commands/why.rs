@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
 
-    /// The task: STEP, or STEP[KEY] for one item
+    /// The task: `STEP`, or `STEP[KEY]` for one item
     #[arg(value_name = "STEP[KEY]")]
     task: TaskName,
 
