@@ -4,7 +4,6 @@ A small U-shaped network predicts, on a grid of 4 mm cells, the probability of a
 the S1 centre, and the box around it ("Objects as Points", arXiv 1904.07850). Grouping slices into vertebrae and naming
 levels is left to the pipeline.
 """
-import argparse
 import json
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+import command_line
 import data
 import export
 from layers import block
@@ -102,21 +102,8 @@ def train(volumes, held_out, epochs, seed, batch_size=8, batches_per_epoch=30, r
     return network
 
 
-def parse_arguments():
-    """Returns the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="folder of npz volumes")
-    parser.add_argument("--output", required=True, help="model folder to write")
-    parser.add_argument("--epochs", type=float, default=70)
-    parser.add_argument("--seed", type=float, default=1)
-    parser.add_argument("--split", choices=["validation", "all"], default="all",
-                        help="validation: keep the validation volumes out; all: train on every volume")
-    parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
-
-
 def main():
-    arguments = parse_arguments()
+    arguments = command_line.parse(__doc__, epochs=70)
     torch.set_num_threads(arguments.threads)
     volumes, held_out = data.load_split(arguments.data, use_all=arguments.split == "all")
     started = time.monotonic()

@@ -8,7 +8,7 @@ use mlpipe_spec::Retries;
 
 use super::expansion::project;
 use super::*;
-use crate::shape::{Demand, Dependency, DimensionShape, Requirement};
+use crate::shape::{Demand, Dependency, DimensionShape, Requirement, mark_gathered};
 
 const RUNS: u64 = 3_000;
 
@@ -176,19 +176,7 @@ fn random_shapes(random: &mut Random) -> Vec<StepShape> {
         pipelines.step();
     }
     let mut shapes = pipelines.shapes;
-    let gathers: Vec<(StepId, usize)> = shapes
-        .iter()
-        .flat_map(|shape| &shape.requirements)
-        .filter_map(|requirement| match &requirement.dependency {
-            Dependency::Group { step, over, .. } => Some((*step, *over)),
-            _ => None,
-        })
-        .collect();
-    for (step, over) in gathers {
-        shapes[step].gathered_over.push(over);
-        shapes[step].gathered_over.sort_unstable();
-        shapes[step].gathered_over.dedup();
-    }
+    mark_gathered(&mut shapes);
     shapes
 }
 

@@ -223,7 +223,8 @@ pub(crate) fn variable_position(step: &Step, variable: &str) -> usize {
         .expect("the pipeline was checked: the loop variable exists")
 }
 
-fn mark_gathered(shapes: &mut [StepShape]) {
+/// Notes in each shape over which of its key parts some step gathers.
+pub(crate) fn mark_gathered(shapes: &mut [StepShape]) {
     let gathers: Vec<(StepId, usize)> = shapes
         .iter()
         .flat_map(|shape| &shape.requirements)

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use mlpipe_engine::{
-    Drift, Lock, Locking, Originals, Pinned, Reproduction, RunDocument, RunRequest, Verdict, Workspace, compare_run,
-    lock, originals_of_lock,
+    Drift, Lock, Locking, Originals, Pinned, Reproduction, RunDocument, RunRequest, Scope, Verdict, Workspace,
+    compare_run, lock, originals_of_lock,
 };
 use tempfile::TempDir;
 
-use crate::commands::request::{load, parse_override};
+use crate::commands::request::{load, parse_override, run_request};
 use crate::comparators::FILE_COMPARATORS;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::{environment, sources, state, text};
@@ -33,15 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
     let environment = environment::facts();
-    let request = RunRequest {
-        pipeline: &pipeline,
-        inputs: &found.inputs,
-        environment: &environment,
-        capacity: environment::capacity(None),
-        program_directory: None,
-        scope: Default::default(),
-        version: environment::VERSION,
-    };
+    let request = run_request(&pipeline, &found.inputs, &environment, None, Scope::default());
     let lock = match lock(&workspace, &request)? {
         Locking::Locked(lock) => lock,
         Locking::Unfinished(tasks) => return Err(unfinished(&arguments.pipeline, &tasks)),

@@ -2,10 +2,10 @@
 
 use indexmap::IndexMap;
 use mlpipe_dicom::Selection;
-use mlpipe_engine::{PlanDocument, PlannedAction, RunRequest};
+use mlpipe_engine::{PlanDocument, PlannedAction};
 use serde::Serialize;
 
-use crate::commands::request::{PipelineArguments, ScopeArguments};
+use crate::commands::request::{PipelineArguments, ScopeArguments, run_request};
 use crate::failure::{Exit, Outcome};
 use crate::{environment, sources, state, text};
 
@@ -52,15 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
     let environment = environment::facts();
-    let request = RunRequest {
-        pipeline: &pipeline,
-        inputs: &found.inputs,
-        environment: &environment,
-        capacity: environment::capacity(arguments.pipeline.jobs),
-        program_directory: None,
-        scope,
-        version: environment::VERSION,
-    };
+    let request = run_request(&pipeline, &found.inputs, &environment, arguments.pipeline.jobs, scope);
     let plan = mlpipe_engine::plan(&workspace, &request)?;
     if arguments.json {
         text::json(&Document { plan: &plan, inputs: &found.selections });

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mlpipe_engine::{
     Drift, Lock, Mailbox, Observer, Originals, Pinned, Reproduction, RunOutcome, RunRecord, RunRequest,
-    STATE_DIRECTORY, Update, Verdict, Workspace, compare_run, originals_of_lock, originals_of_run,
+    STATE_DIRECTORY, Scope, Update, Verdict, Workspace, compare_run, originals_of_lock, originals_of_run,
 };
 use mlpipe_spec::Pipeline;
 use mlpipe_tracking::{Run, RunId, RunStatus, tags};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::commands::lock::{is_good, listed, refuse, report, word};
-use crate::commands::request::load;
+use crate::commands::request::{load, run_request};
 use crate::commands::run::{catch_signals, exit_of};
 use crate::comparators::FILE_COMPARATORS;
 use crate::failure::{Exit, Failure, Outcome};
@@ -88,15 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let target = Target::find(&arguments.target)?;
     let found = sources::find(&target.pipeline)?;
     let environment = environment::facts();
-    let request = RunRequest {
-        pipeline: &target.pipeline,
-        inputs: &found.inputs,
-        environment: &environment,
-        capacity: environment::capacity(arguments.jobs),
-        program_directory: std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from)),
-        scope: Default::default(),
-        version: environment::VERSION,
-    };
+    let request = run_request(&target.pipeline, &found.inputs, &environment, arguments.jobs, Scope::default());
     let environment_drift = check(&target, &request)?;
     let place = Place::new(arguments.keep.as_deref())?;
     let workspace = Workspace::open(&place.path.join(STATE_DIRECTORY))?;

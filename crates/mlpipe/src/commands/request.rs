@@ -1,11 +1,13 @@
-//! What `run` and `plan` have in common: the pipeline, its parameters and its inputs.
+//! What the commands about a pipeline have in common: the pipeline, its parameters and its inputs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mlpipe_engine::{Pinned, Scope};
+use mlpipe_engine::{Inputs, Pinned, RunRequest, Scope};
 use mlpipe_spec::{LoadOptions, Pipeline, StepId, load_pipeline, load_pipeline_text};
 
 use crate::comparators::COMPARATORS;
+use crate::environment;
 use crate::failure::{Exit, Failure};
 use crate::sources::COLLECTIONS;
 
@@ -96,6 +98,25 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
     const ALIKE: f64 = 0.8;
     let scored = known.map(|known| (strsim::jaro_winkler(name, known), known)).filter(|(score, _)| *score >= ALIKE);
     scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}
+
+/// Puts together what the engine is asked, on this machine, with `jobs` cores or all.
+pub(crate) fn run_request<'a>(
+    pipeline: &'a Pipeline,
+    inputs: &'a Inputs,
+    environment: &'a BTreeMap<String, String>,
+    jobs: Option<u32>,
+    scope: Scope,
+) -> RunRequest<'a> {
+    RunRequest {
+        pipeline,
+        inputs,
+        environment,
+        capacity: environment::capacity(jobs),
+        program_directory: std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from)),
+        scope,
+        version: environment::VERSION,
+    }
 }
 
 /// Reads and checks the pipeline in a file; `text` is its text when it is not that of now.

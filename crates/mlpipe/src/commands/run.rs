@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indexmap::IndexMap;
 use mlpipe_dicom::Selection;
-use mlpipe_engine::{Mailbox, Observer, OutputPaths, Reproduction, RunDocument, RunOutcome, RunRequest, Update};
+use mlpipe_engine::{Mailbox, Observer, OutputPaths, Reproduction, RunDocument, RunOutcome, Update};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::commands::lock::{Held, is_good};
-use crate::commands::request::{PipelineArguments, ScopeArguments};
+use crate::commands::request::{PipelineArguments, ScopeArguments, run_request};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Progress;
 use crate::{environment, junit, sources, state, text};
@@ -75,15 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         workspace = workspace.with_remote_cache(url).map_err(|message| Failure::new(Exit::Usage, message))?;
     }
     let environment = environment::facts();
-    let request = RunRequest {
-        pipeline: &pipeline,
-        inputs: &found.inputs,
-        environment: &environment,
-        capacity: environment::capacity(arguments.pipeline.jobs),
-        program_directory: std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from)),
-        scope,
-        version: environment::VERSION,
-    };
+    let request = run_request(&pipeline, &found.inputs, &environment, arguments.pipeline.jobs, scope);
     if let Some(held) = &mut held {
         held.begin(&workspace, &request)?;
     }

@@ -1,8 +1,8 @@
 //! `mlpipe why`: says everything about one task.
 
-use mlpipe_engine::{Answer, LastTime, MadeBy, RunRequest, Scope, StepStatus, WhyDocument};
+use mlpipe_engine::{Answer, LastTime, MadeBy, Scope, StepStatus, WhyDocument};
 
-use crate::commands::request::{PipelineArguments, step_named};
+use crate::commands::request::{PipelineArguments, run_request, step_named};
 use crate::commands::task::TaskName;
 use crate::failure::{Exit, Outcome};
 use crate::text::{line, local_time, short_run};
@@ -29,15 +29,13 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
     let environment = environment::facts();
-    let request = RunRequest {
-        pipeline: &pipeline,
-        inputs: &found.inputs,
-        environment: &environment,
-        capacity: environment::capacity(arguments.pipeline.jobs),
-        program_directory: None,
-        scope: Scope::default().only(&pipeline, step),
-        version: environment::VERSION,
-    };
+    let request = run_request(
+        &pipeline,
+        &found.inputs,
+        &environment,
+        arguments.pipeline.jobs,
+        Scope::default().only(&pipeline, step),
+    );
     let ask = |key: Option<&str>| mlpipe_engine::why(&workspace, &request, step, key);
     let document = match ask(arguments.task.key.as_deref())? {
         Answer::Known(document) => document,
