@@ -68,9 +68,11 @@ CREATE TABLE runs (
     -- Equal to the tag mlflow.parentRunId: runs of nobody, and those of one run, are found in order without a search.
     parent_run_id   TEXT
 ) STRICT;
-CREATE INDEX runs_by_start ON runs (start_time DESC, run_id);
-CREATE INDEX runs_by_experiment ON runs (experiment_id, start_time DESC, run_id);
-CREATE INDEX runs_by_parent ON runs (parent_run_id, start_time DESC, run_id);
+-- Each ends with run_key, as every index does: read backwards they give the newest first, the last created of one
+-- millisecond before the others, and new runs are appended.
+CREATE INDEX runs_by_start ON runs (start_time);
+CREATE INDEX runs_by_experiment ON runs (experiment_id, start_time);
+CREATE INDEX runs_by_parent ON runs (parent_run_id, start_time);
 CREATE TABLE params (
     run_key INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     key     TEXT NOT NULL,

@@ -111,7 +111,7 @@ impl Store {
         Ok(self.read(|connection| self.runs_of(connection, &sql, [id.as_str()]))?.pop())
     }
 
-    /// Returns the runs that meet every condition of `query`, newest first, those of the same time by id.
+    /// Returns the runs that meet every condition of `query`, newest first, of those of the same time the last created first.
     ///
     /// # Errors
     /// [`Error::ExperimentNotFound`], [`Error::Sqlite`], [`Error::Damaged`].
@@ -250,7 +250,7 @@ impl Store {
         if query.top_level_only {
             sql += " AND parent_run_id IS NULL";
         }
-        sql += " ORDER BY start_time DESC, run_id";
+        sql += " ORDER BY start_time DESC, run_key DESC";
         if query.limit > 0 {
             sql += " LIMIT ?";
             values.push(i64::try_from(query.limit).unwrap_or(i64::MAX).into());

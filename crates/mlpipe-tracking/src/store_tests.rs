@@ -237,8 +237,8 @@ fn runs_are_newest_first_and_meet_every_condition() {
     ];
     fixture.store.apply(&records).expect("applied");
     let all = RunQuery::default();
-    assert_eq!(fixture.found(&all), [new.clone(), other.clone(), old.clone(), parent.clone()]);
-    assert_eq!(fixture.found(&RunQuery { limit: 2, ..all.clone() }), [new.clone(), other.clone()]);
+    assert_eq!(fixture.found(&all), [other.clone(), new.clone(), old.clone(), parent.clone()]);
+    assert_eq!(fixture.found(&RunQuery { limit: 2, ..all.clone() }), [other.clone(), new.clone()]);
     assert_eq!(fixture.found(&RunQuery { parent: Some(parent.clone()), ..all.clone() }), [new, old.clone()]);
     assert_eq!(fixture.found(&RunQuery { top_level_only: true, ..all.clone() }), [other, parent.clone()]);
     let finished = RunQuery { status: Some(RunStatus::Finished), ..all.clone() };

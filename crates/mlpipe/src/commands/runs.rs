@@ -135,9 +135,9 @@ fn show(store: &Store, arguments: &ShowArguments) -> Outcome {
 
 fn with_children(store: &Store, run: Run) -> Result<ShownRun, Failure> {
     let query = RunQuery { parent: Some(run.run_id.clone()), ..RunQuery::default() };
-    let mut children = store.runs(&query)?;
-    children.sort_by(|a, b| (a.start_time_ms, &a.name).cmp(&(b.start_time_ms, &b.name)));
-    let children = children.into_iter().map(|child| with_children(store, child)).collect::<Result<_, _>>()?;
+    // The store gives the newest first; people read a run from its beginning.
+    let children =
+        store.runs(&query)?.into_iter().rev().map(|child| with_children(store, child)).collect::<Result<_, _>>()?;
     Ok(ShownRun { run, children })
 }
 
