@@ -142,15 +142,19 @@ fn with_children(store: &Store, run: Run) -> Result<ShownRun, Failure> {
 }
 
 fn tree(runs: &[ShownRun], depth: usize, rows: &mut Vec<Vec<String>>) {
-    for shown in runs {
-        let run = &shown.run;
+    for child in runs {
+        let run = &child.run;
         let how = match run.tags.get(tags::CACHED_FROM) {
             Some(origin) => format!("reused from {}", &origin[..origin.len().min(8)]),
             None => took(run).unwrap_or_default(),
         };
-        let name = format!("{}{}", "  ".repeat(depth), text::short_key(&run.name));
+        let shown = match (run.tags.get(tags::STEP), run.tags.get(tags::ITEM)) {
+            (Some(step), Some(item)) => format!("{step}[{}]", text::short_key(item)),
+            _ => run.name.clone(),
+        };
+        let name = format!("{}{shown}", "  ".repeat(depth));
         rows.push(vec![name, run.status.to_string(), short_id(&run.run_id), how]);
-        tree(&shown.children, depth + 1, rows);
+        tree(&child.children, depth + 1, rows);
     }
 }
 
