@@ -10,8 +10,9 @@ use dicom_object::StandardDataDictionary;
 use crate::codec::catching_panics;
 use crate::element::{Encoding, Layout, Walker};
 
-/// Groups whose attributes are of use here. Of the patient's (0010) only whether PatientID differs is ever looked at.
-const GROUPS: [u16; 9] = [0x0004, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028, 0x0040, 0x0054, 0x5200];
+/// Groups whose attributes are of use here. Of the patient's (0010, 0012) only whether PatientID differs is ever looked
+/// at; `attributes` hands their bytes on.
+const GROUPS: [u16; 10] = [0x0004, 0x0008, 0x0010, 0x0012, 0x0018, 0x0020, 0x0028, 0x0040, 0x0054, 0x5200];
 
 /// A data set or an item of a sequence.
 #[derive(Debug, Clone)]
@@ -42,6 +43,13 @@ impl<'a> DataSet<'a> {
 
     pub(crate) fn element(&self, tag: Tag) -> Option<&Element> {
         self.elements.iter().find(|element| element.tag == tag)
+    }
+
+    /// Returns the stored bytes of a text or number. None when it is absent or of another kind.
+    pub(crate) fn stored(&self, tag: Tag) -> Option<(VR, &'a [u8])> {
+        let element = self.element(tag)?;
+        let bytes = self.bytes.get(element.value..element.end)?;
+        (is_text(element.vr) || self.numbers_of(element).is_some()).then_some((element.vr, bytes))
     }
 
     /// Returns all elements of the groups of use.

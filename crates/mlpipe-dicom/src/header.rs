@@ -93,12 +93,14 @@ pub(crate) fn read_header(path: &Path, limits: Limits) -> FileKind {
     }
 }
 
-enum Skeleton {
+/// The bytes of a header and where its elements lie.
+pub(crate) enum Skeleton {
     NotDicom,
     Walked { bytes: Vec<u8>, layout: Layout, broken: Option<String>, file_length: u64 },
 }
 
-fn read_skeleton(path: &Path, limits: Limits) -> std::io::Result<Skeleton> {
+/// Reads as much of a file as holds its header, and finds the elements.
+pub(crate) fn read_skeleton(path: &Path, limits: Limits) -> std::io::Result<Skeleton> {
     let mut file = File::open(path)?;
     let file_length = file.metadata()?.len();
     let mut bytes = Vec::new();

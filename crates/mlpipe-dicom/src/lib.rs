@@ -9,6 +9,7 @@
 //!
 //! What cannot be read rightly is refused with a stable code, the file, the attribute and the cure; nothing is guessed.
 
+mod attributes;
 mod bytes;
 mod check;
 mod codec;
@@ -39,13 +40,14 @@ mod store;
 mod volume;
 mod write;
 
+pub use attributes::{Attributes, read_attributes};
 pub use compare::{AttributeDifference, IgnoredAttributes, compare_files};
 pub use document::{InspectDocument, VolumeEntry, inspect, series_table};
 pub use error::{Error, Result};
 pub use frame::Frame;
 pub use geometry::{Plane, VolumeGeometry};
 pub use limits::Limits;
-pub use load::{load_series, load_volume};
+pub use load::{load_series, load_volume, plan_series};
 pub use manifest::{ManifestInstance, SeriesManifest};
 pub use pixels::{Pixels, read_pixels};
 pub use problem::{Problem, RejectedFile, Status};

@@ -39,6 +39,14 @@ pub fn load_volume(plan: &VolumePlan) -> Result<Volume> {
 /// # Errors
 /// When a file has changed, or the files form anything but one usable volume.
 pub fn load_series(manifest: &SeriesManifest) -> Result<Volume> {
+    load_volume(&plan_series(manifest)?)
+}
+
+/// Plans the one volume that the files of a manifest form, after checking that they are unchanged. Reads headers only.
+///
+/// # Errors
+/// When a file has changed, or the files form anything but one volume.
+pub fn plan_series(manifest: &SeriesManifest) -> Result<VolumePlan> {
     manifest.verify()?;
     let paths: Vec<PathBuf> = manifest.instances.iter().map(|instance| instance.path.clone()).collect();
     let scan = scan(&paths)?;
@@ -47,11 +55,14 @@ pub fn load_series(manifest: &SeriesManifest) -> Result<Volume> {
     if let Some(file) = scan.rejected_files.first() {
         return Err(not_one(format!("`{}`: {} [{}]", file.path.display(), file.message, file.code)));
     }
-    let plans: Vec<&VolumePlan> = scan.series.iter().flat_map(|series| &series.volumes).collect();
-    match plans[..] {
-        [plan] if plan.series_instance_uid == manifest.series_instance_uid => load_volume(plan),
-        [plan] => Err(not_one(format!("the files are of series {}", plan.series_instance_uid))),
-        _ => Err(not_one(format!("its files form {} volumes, not one; select again", plans.len()))),
+    let mut plans: Vec<VolumePlan> = scan.series.into_iter().flat_map(|series| series.volumes).collect();
+    match (plans.pop(), plans.len()) {
+        (Some(plan), 0) if plan.series_instance_uid == manifest.series_instance_uid => Ok(plan),
+        (Some(plan), 0) => Err(not_one(format!("the files are of series {}", plan.series_instance_uid))),
+        (last, others) => {
+            let volumes = others + usize::from(last.is_some());
+            Err(not_one(format!("its files form {volumes} volumes, not one; select again")))
+        }
     }
 }
 

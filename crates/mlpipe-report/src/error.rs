@@ -64,6 +64,31 @@ pub enum Error {
         /// Its series.
         series_instance_uid: String,
     },
+    /// The source images cannot be used.
+    #[error(transparent)]
+    Dicom(#[from] mlpipe_dicom::Error),
+    /// The stored images behind a volume do not tell what they are, or form no volume.
+    #[error("the images of series {series_instance_uid} cannot be referred to: they form no usable volume")]
+    NoSource {
+        /// The series.
+        series_instance_uid: String,
+    },
+    /// A slice of the volume has a stored image behind it that is not among the source images.
+    #[error("slice {slice} of the volume comes from image {sop_instance_uid}, which is not among the source images")]
+    NotASourceImage {
+        /// The slice.
+        slice: usize,
+        /// SOPInstanceUID in the volume.
+        sop_instance_uid: String,
+    },
+    /// A result object could not be encoded.
+    #[error("write {object}: {message}")]
+    Encode {
+        /// Its file name.
+        object: String,
+        /// Why.
+        message: String,
+    },
     /// A picture could not be made.
     #[error("picture of slice {slice}: {message}")]
     Picture {

@@ -78,7 +78,7 @@ fn edge_letters(volume: &Volume, width: f64, height: f64) -> String {
 }
 
 /// Returns the letter of the direction (LPS) that a vector mostly points to.
-fn towards(axis: [f64; 3]) -> char {
+pub(crate) fn towards(axis: [f64; 3]) -> char {
     let main = (0..3).max_by(|&a, &b| axis[a].abs().total_cmp(&axis[b].abs())).unwrap_or(0);
     match (main, axis[main] >= 0.0) {
         (0, true) => 'L',

@@ -7,11 +7,10 @@ use mlpipe_dicom::VolumeGeometry;
 use crate::figure::{Mark, draw};
 use crate::picture::{Region, Window};
 use crate::report::{Examined, PlacedFinding, Report, ReportInput, Verdict};
-use crate::{Endplate, ModelReference, Result, Vertebra};
+use crate::wording::{self, NOTICE, count};
+use crate::{ModelReference, Result, Vertebra};
 
 const STYLE: &str = include_str!("style.css");
-/// What must be said on every page.
-const NOTICE: &str = "Research use only - not a medical device";
 /// Half of the side of a finding's picture: the two neighbouring bodies are on it.
 const DETAIL_REACH_MM: f64 = 34.0;
 
@@ -76,27 +75,9 @@ fn head(report: &Report) -> String {
 
 /// The result in one sentence.
 fn result_sentence(report: &Report) -> String {
-    let vertebrae = report.input.vertebrae.vertebrae.len();
-    let endplates = count(report.examined.len(), "endplate", "endplates");
-    if vertebrae == 0 {
-        let threshold = report.input.vertebrae.threshold;
-        return format!("<strong>No spine found.</strong> No vertebral body reached the score of {threshold:.2}.");
-    }
-    let bodies = count(vertebrae, "vertebra", "vertebrae");
-    let unclear = report.examined.iter().filter(|examined| examined.verdict == Verdict::NotLocalised).count();
-    match (report.examined.len(), report.findings.len()) {
-        (0, 0) => format!("<strong>{bodies} found.</strong> No endplate was examined for Schmorl's nodes."),
-        (_, 0) if unclear > 0 => format!(
-            "<strong>No Schmorl's node localised</strong> on {endplates} of {bodies}, but the probability of {} reaches \
-             the threshold.",
-            count(unclear, "endplate", "endplates"),
-        ),
-        (_, 0) => format!("<strong>No Schmorl's node found</strong> on {endplates} of {bodies}."),
-        (_, found) => {
-            let nodes = count(found, "Schmorl's node", "Schmorl's nodes");
-            format!("<strong class=\"positive\">{nodes} found</strong> on {endplates} of {bodies}.")
-        }
-    }
+    let (headline, rest) = wording::result(report);
+    let class = if report.findings.is_empty() { "" } else { " class=\"positive\"" };
+    format!("<strong{class}>{headline}</strong>{rest}")
 }
 
 fn facts(report: &Report) -> String {
@@ -111,7 +92,7 @@ fn facts(report: &Report) -> String {
         ("", "Plane", format!("{}, {:.1}&deg; oblique", geometry.plane(), geometry.obliquity_deg())),
         ("", "Slices", format!("{slices} of {rows} &times; {columns} pixels")),
         ("", "Spacing", spacing(geometry)),
-        ("", "Thresholds", thresholds(report)),
+        ("", "Thresholds", wording::thresholds(report)),
         ("wide", "Study", format!("<span class=\"uid\">{}</span>", escape(&volume.study_instance_uid))),
     ];
     if let Some(run_id) = report.input.run_id {
@@ -129,17 +110,6 @@ fn spacing(geometry: &VolumeGeometry) -> String {
     format!("{between_slices:.2} mm between slices, {between_rows:.2} &times; {between_columns:.2} mm pixels")
 }
 
-fn thresholds(report: &Report) -> String {
-    let mut parts = vec![format!("vertebra {:.2}", report.input.vertebrae.threshold)];
-    for (_, threshold) in &report.classifiers {
-        let part = format!("node {threshold:.2}");
-        if !parts.contains(&part) {
-            parts.push(part);
-        }
-    }
-    parts.join(", ")
-}
-
 fn findings_table(report: &Report) -> String {
     if report.findings.is_empty() {
         return String::new();
@@ -152,8 +122,8 @@ fn findings_table(report: &Report) -> String {
                 "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td>\
                  <td class=\"number\">{:.1}</td><td class=\"number\">{:.1}</td><td class=\"number\">{}</td><td>{}</td></tr>\n",
                 level(vertebra),
-                endplate_name(finding.endplate),
-                escape(&finding_name(&finding.finding)),
+                finding.endplate,
+                escape(&wording::finding(&finding.finding)),
                 finding.probability,
                 finding.width_mm,
                 finding.depth_mm,
@@ -226,7 +196,7 @@ fn details(report: &Report) -> Result<String> {
 }
 
 fn detail(report: &Report, found: &PlacedFinding) -> Result<String> {
-    let PlacedFinding { finding, vertebra, placed, body } = found;
+    let PlacedFinding { finding, vertebra, placed, body, .. } = found;
     let volume = report.input.volume;
     let (column, row) = (placed.x + placed.width / 2.0, placed.y + placed.height / 2.0);
     let region = Region::around(volume, column, row, DETAIL_REACH_MM);
@@ -234,7 +204,7 @@ fn detail(report: &Report, found: &PlacedFinding) -> Result<String> {
     let mut marks: Vec<Mark> = body.iter().map(|&placed| Mark { placed, class: "body positive", name: None }).collect();
     marks.push(Mark { placed: *placed, class: "node", name: None });
     let name = vertebra.level.as_deref().unwrap_or(&vertebra.id);
-    let endplate = endplate_name(finding.endplate);
+    let endplate = finding.endplate;
     let place = format!("Slice {} around the {endplate} endplate of {name}", finding.slice);
     let plain = draw(volume, window, finding.slice, region, &[], &format!("{place}."))?;
     let boxed = draw(volume, window, finding.slice, region, &marks, &format!("{place}, the node in a box."))?;
@@ -254,12 +224,12 @@ fn examined_table(report: &Report) -> String {
     let rows: String = report
         .examined
         .iter()
-        .map(|Examined { endplate, vertebra, verdict }| {
+        .map(|Examined { endplate, vertebra, verdict, .. }| {
             format!(
                 "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td>\
                  <td class=\"number\">{}</td><td>{}</td></tr>\n",
                 level(vertebra),
-                endplate_name(endplate.endplate),
+                endplate.endplate,
                 verdict_words(*verdict),
                 endplate.probability,
                 endplate.slice,
@@ -278,12 +248,9 @@ fn examined_table(report: &Report) -> String {
     )
 }
 
-fn verdict_words(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Node => "<span class=\"positive\">node</span>",
-        Verdict::Negative => "negative",
-        Verdict::NotLocalised => "above the threshold, not localised",
-    }
+fn verdict_words(verdict: Verdict) -> String {
+    let words = wording::verdict(verdict);
+    if verdict == Verdict::Node { format!("<span class=\"positive\">{words}</span>") } else { words.to_owned() }
 }
 
 fn vertebrae_table(report: &Report) -> String {
@@ -360,17 +327,6 @@ fn level(vertebra: &Vertebra) -> String {
     }
 }
 
-fn endplate_name(endplate: Endplate) -> &'static str {
-    match endplate {
-        Endplate::Superior => "superior",
-        Endplate::Inferior => "inferior",
-    }
-}
-
-fn finding_name(finding: &str) -> String {
-    if finding == "schmorl_node" { "Schmorl's node".to_owned() } else { finding.to_owned() }
-}
-
 fn slice_image(report: &Report, slice: usize) -> String {
     let source = report.input.volume.sources.get(slice).and_then(Option::as_ref);
     match source {
@@ -388,10 +344,6 @@ fn image_name(sop_instance_uid: Option<&str>) -> String {
     let start = uid.char_indices().rev().nth(KEPT - 1).map_or(0, |(index, _)| index);
     let dots = if start == 0 { "" } else { "&hellip;" };
     format!("<span class=\"uid\" title=\"{}\">{dots}{}</span>", escape(uid), escape(&uid[start..]))
-}
-
-fn count(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

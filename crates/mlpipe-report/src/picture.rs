@@ -41,7 +41,8 @@ impl Window {
         Window { low, high: if high > low { high } else { low + 1.0 } }
     }
 
-    fn grey(&self, value: f32) -> u8 {
+    /// Returns the shade of a value, 0 black to 255 white.
+    pub(crate) fn grey(&self, value: f32) -> u8 {
         let share = (value - self.low) / (self.high - self.low);
         // A value that is no number becomes 0.
         (share.clamp(0.0, 1.0) * 255.0 + 0.5) as u8

@@ -42,6 +42,8 @@ pub(crate) struct Placed {
 pub(crate) struct PlacedFinding<'a> {
     pub(crate) finding: &'a Finding,
     pub(crate) vertebra: &'a Vertebra,
+    /// Where it stands.
+    pub(crate) document: &'a FindingsDocument,
     pub(crate) placed: Placed,
     /// The body's box on the same slice, if it has one there.
     pub(crate) body: Option<Placed>,
@@ -52,6 +54,8 @@ pub(crate) struct PlacedFinding<'a> {
 pub(crate) struct Examined<'a> {
     pub(crate) endplate: &'a ExaminedEndplate,
     pub(crate) vertebra: &'a Vertebra,
+    /// Where it stands.
+    pub(crate) document: &'a FindingsDocument,
     pub(crate) verdict: Verdict,
 }
 
@@ -89,7 +93,7 @@ impl<'a> Report<'a> {
             .enumerate()
             .map(|(index, vertebra)| (vertebra.id.as_str(), index))
             .collect();
-        let vertebra = |id: &str| {
+        let vertebra = |id: &str| -> Result<&Vertebra> {
             let index = order.get(id).ok_or_else(|| Error::UnknownVertebra { vertebra_id: id.to_owned() })?;
             Ok(&input.vertebrae.vertebrae[*index])
         };
@@ -108,13 +112,13 @@ impl<'a> Report<'a> {
                 let body = boxes.get(&finding.slice).and_then(|bodies| {
                     bodies.iter().find(|(body, _)| body.id == vertebra.id).map(|&(_, placed)| placed)
                 });
-                findings.push(PlacedFinding { finding, vertebra, placed, body });
+                findings.push(PlacedFinding { finding, vertebra, document, placed, body });
             }
             for endplate in &document.examined {
                 let vertebra = vertebra(&endplate.vertebra_id)?;
                 let image = endplate.sop_instance_uid.as_deref();
                 place(input.volume, &vertebra.id, endplate.slice, image, endplate.vertebra_box_px)?;
-                examined.push(Examined { endplate, vertebra, verdict: verdict(document, endplate) });
+                examined.push(Examined { endplate, vertebra, document, verdict: verdict(document, endplate) });
             }
         }
         let rank = |vertebra: &Vertebra, endplate: Endplate| (order[vertebra.id.as_str()], endplate);
@@ -185,7 +189,13 @@ fn place_vertebrae<'a>(input: &ReportInput<'a>) -> Result<BTreeMap<usize, Vec<(&
 }
 
 /// Converts a box of the stored image (of the volume where a slice was interpolated) to the volume's slice.
-fn place(volume: &Volume, vertebra_id: &str, slice: usize, image: Option<&str>, box_px: BoxPx) -> Result<Placed> {
+pub(crate) fn place(
+    volume: &Volume,
+    vertebra_id: &str,
+    slice: usize,
+    image: Option<&str>,
+    box_px: BoxPx,
+) -> Result<Placed> {
     let vertebra_id = vertebra_id.to_owned();
     let source = volume.sources.get(slice).filter(|_| slice < volume.geometry.shape[0]);
     let Some(source) = source else {

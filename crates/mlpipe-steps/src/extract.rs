@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mlpipe_dicom::{Plane, SeriesManifest, Volume, VolumePlan, load_series, load_volume, scan};
+use mlpipe_dicom::{Plane, SeriesManifest, Volume, VolumePlan, load_series, load_volume, plan_series, scan};
 
 use crate::files::create_directory;
 use crate::{Error, Result, Summary};
@@ -69,11 +69,26 @@ pub fn load(series: &Path) -> Result<Volume> {
     if is_manifest(series) {
         return Ok(load_series(&SeriesManifest::load(series)?)?);
     }
+    Ok(load_volume(&only_plan(series)?)?)
+}
+
+/// Returns the plan of that volume without reading pixels, and the digest of its content.
+pub(crate) fn plan(series: &Path) -> Result<(VolumePlan, [u8; 32])> {
+    if is_manifest(series) {
+        let manifest = SeriesManifest::load(series)?;
+        return Ok((plan_series(&manifest)?, manifest.digest()));
+    }
+    let plan = only_plan(series)?;
+    let digest = SeriesManifest::of(&plan)?.digest();
+    Ok((plan, digest))
+}
+
+fn only_plan(series: &Path) -> Result<VolumePlan> {
     let found = scan(&[series.to_owned()])?;
     let plans: Vec<&VolumePlan> = found.series.iter().flat_map(|series| &series.volumes).collect();
     let usable: Vec<&VolumePlan> = plans.iter().copied().filter(|plan| plan.is_usable()).collect();
     match usable[..] {
-        [plan] => Ok(load_volume(plan)?),
+        [plan] => Ok(plan.clone()),
         [] => Err(Error::unsuitable(series, no_volume(&plans, found.rejected_files.len()))),
         _ => {
             let list: Vec<String> = usable.iter().map(|plan| describe(plan)).collect();

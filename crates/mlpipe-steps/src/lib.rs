@@ -21,12 +21,14 @@ mod level;
 pub mod nodes;
 pub mod phantom;
 pub mod report;
+pub mod results;
 mod runtime;
 #[cfg(test)]
 mod testing;
 
 pub use error::{Error, Result};
 pub use files::Summary;
+pub use mlpipe_report::Code;
 pub use runtime::{BACKEND_VARIABLE, Runtime};
 
 /// Digest of the sources of the built-in steps, 64 hexadecimal digits: changes with the code, not with the machine.

@@ -52,7 +52,8 @@ pub fn run(args: &Args) -> Result<Summary> {
     Ok(summary)
 }
 
-fn read_findings(path: &Path) -> Result<Vec<FindingsDocument>> {
+/// Reads one document, or those of a folder.
+pub(crate) fn read_findings(path: &Path) -> Result<Vec<FindingsDocument>> {
     if !path.is_dir() {
         return Ok(vec![read_document(path, FINDINGS_FORMAT)?]);
     }

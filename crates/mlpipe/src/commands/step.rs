@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mlpipe_dicom::Plane;
-use mlpipe_steps::{Error, Runtime, Summary, batch, detect, extract, nodes, report};
+use mlpipe_steps::{Code, Error, Runtime, Summary, batch, detect, extract, nodes, report, results};
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::text;
@@ -19,6 +19,8 @@ pub(crate) enum Command {
     FindNodes(NodesArguments),
     /// Volume, vertebrae and findings -> report.html
     Report(ReportArguments),
+    /// Series, volume, vertebrae and findings -> DICOM SR, SEG, key images and PDF, report.pdf, fhir.json
+    WriteResults(ResultsArguments),
 }
 
 /// Where a step writes, and how it says so.
@@ -127,6 +129,33 @@ pub(crate) struct ReportArguments {
     output: Output,
 }
 
+/// Arguments of `mlpipe step write-results`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResultsArguments {
+    /// A series manifest (mlpipe.series/1), or a folder with the files of one series
+    #[arg(long)]
+    series: PathBuf,
+
+    /// Volume folder (mlpipe.volume/1) made from it
+    #[arg(long)]
+    volume: PathBuf,
+
+    /// vertebrae.json (mlpipe.vertebrae/1)
+    #[arg(long)]
+    vertebrae: PathBuf,
+
+    /// One findings.json, or a folder of them (mlpipe.findings/1)
+    #[arg(long)]
+    findings: PathBuf,
+
+    /// Code of a Schmorl's node: scheme^value^meaning
+    #[arg(long, default_value = "99MLPIPE^SCHMORL^Schmorl's node")]
+    node_code: Code,
+
+    #[command(flatten)]
+    output: Output,
+}
+
 pub(crate) fn run(command: &Command) -> Outcome {
     let summary = match command {
         Command::ExtractPlane(arguments) => extract::run(&extract::Args {
@@ -150,6 +179,14 @@ pub(crate) fn run(command: &Command) -> Outcome {
             vertebrae: arguments.vertebrae.clone(),
             findings: arguments.findings.clone(),
             run_id: arguments.run_id.clone(),
+            output_dir: arguments.output.output_dir.clone(),
+        }),
+        Command::WriteResults(arguments) => results::run(&results::Args {
+            series: arguments.series.clone(),
+            volume: arguments.volume.clone(),
+            vertebrae: arguments.vertebrae.clone(),
+            findings: arguments.findings.clone(),
+            node: arguments.node_code.clone(),
             output_dir: arguments.output.output_dir.clone(),
         }),
     };
@@ -186,6 +223,7 @@ impl Command {
             Self::DetectVertebrae(arguments) => arguments.output.json,
             Self::FindNodes(arguments) => arguments.json,
             Self::Report(arguments) => arguments.output.json,
+            Self::WriteResults(arguments) => arguments.output.json,
         }
     }
 }
