@@ -5,7 +5,7 @@ use ndarray::Array3;
 
 use super::*;
 use crate::{
-    BoxOnSlice, Error, ExaminedEndplate, FINDINGS_FORMAT, Finding, FindingsDocument, VERTEBRAE_FORMAT,
+    BoxOnSlice, Endplate, Error, ExaminedEndplate, FINDINGS_FORMAT, Finding, FindingsDocument, VERTEBRAE_FORMAT,
     VertebraeDocument,
 };
 

@@ -206,6 +206,13 @@ fn put_patient_and_study(object: &mut DataSet, context: &Context) {
             object.put(DataElement::new(tag, vr_of(tag), value));
         }
     }
+    // Who removed an identity must say how (PS3.3 C.7.1.1); not every source does.
+    let header = &context.source.header;
+    if header.text(tags::PATIENT_IDENTITY_REMOVED) == Some("YES")
+        && header.text(tags::DEIDENTIFICATION_METHOD).is_none()
+    {
+        put(object, tags::DEIDENTIFICATION_METHOD, "not told in words by the source images");
+    }
 }
 
 fn put_equipment(object: &mut DataSet, context: &Context) {
