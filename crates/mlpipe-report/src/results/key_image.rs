@@ -51,7 +51,7 @@ fn overview(context: &Context) -> KeyImage {
     draw_slice(context, &mut canvas, slice, &panel);
     let (headline, rest) = wording::result(report);
     canvas.text(&headline, 8, 8, 2, WHITE);
-    canvas.text(&format!("slice {slice}{rest}"), 8, 28, 1, WHITE);
+    canvas.text(&format!("{} Slice {slice}.", rest.trim_start()), 8, 28, 1, WHITE);
     banner(&mut canvas);
     KeyImage { slice, caption: format!("{headline}{rest} Slice {slice}."), canvas }
 }
