@@ -6,7 +6,7 @@ use mlpipe_dicom::{Plane, SeriesManifest, SourceSlice, Volume, VolumeGeometry, s
 use mlpipe_infer::BackendChoice;
 use mlpipe_report::{Endplate, FindingsDocument, VertebraeDocument};
 use mlpipe_steps::detect::VertebraEntry;
-use mlpipe_steps::{Runtime, batch, detect, extract, nodes, report};
+use mlpipe_steps::{Code, Runtime, batch, detect, extract, nodes, report, results};
 use ndarray::{Array3, s};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -324,6 +324,36 @@ fn the_native_plane_keeps_its_slices_in_canonical_orientation() {
     assert!(volume.sources.iter().all(Option::is_some), "every slice has its stored image");
     assert_eq!(volume.geometry.spacing_mm[1..], [1.0, 1.0]);
     assert!(volume.geometry.row_axis[2] < -0.7 && volume.geometry.column_axis[1] > 0.7, "{:?}", volume.geometry);
+}
+
+#[test]
+fn results_are_written_for_the_series_of_the_volume_alone() {
+    let directory = folder();
+    let series = phantom_manifest(directory.path(), Plane::Sagittal);
+    let output_dir = directory.path().join("slices");
+    let extracted = extract::Args { series: series.clone(), plane: Plane::Sagittal, spacing_mm: 1.0, output_dir };
+    extract::run(&extracted).expect("the step runs");
+    let volume = Volume::load(&extracted.output_dir.join("volume")).expect("a volume was written");
+    let model = json!({"name": "none", "version": "1", "sha256": "ab", "backend": "none"});
+    let document = json!({"format": "mlpipe.vertebrae/1", "series_instance_uid": volume.series_instance_uid,
+        "model": model, "threshold": 0.5, "vertebrae": []});
+    std::fs::write(directory.path().join("vertebrae.json"), document.to_string()).expect("written");
+    std::fs::create_dir(directory.path().join("findings")).expect("a folder");
+    let args = results::Args {
+        series,
+        volume: extracted.output_dir.join("volume"),
+        vertebrae: directory.path().join("vertebrae.json"),
+        findings: directory.path().join("findings"),
+        node: Code::schmorl_node(),
+        output_dir: directory.path().join("results"),
+    };
+    let summary = results::run(&args).expect("the step runs");
+    // Report, key image and PDF; nothing to outline, and the phantom tells no date.
+    assert_eq!((summary.metrics["dicom_objects"], summary.notes.len()), (3.0, 2), "{:?}", summary.notes);
+    assert!(summary.outputs.iter().all(|path| path.is_file()));
+    let other = results::Args { series: phantom_manifest(directory.path(), Plane::Axial), ..args };
+    let error = results::run(&other).expect_err("it is refused");
+    assert!(error.is_bad_input() && error.to_string().contains("source images"), "{error}");
 }
 
 #[test]

@@ -230,8 +230,9 @@ impl Writer {
     }
 }
 
+/// Fast rather than small: pictures are most of a file, and most of the time that it takes to write one.
 fn deflated(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes)?;
     encoder.finish()
 }

@@ -12,6 +12,7 @@ use super::object::{
     put_schemes, put_tag, put_u16, put_u32, reference, short,
 };
 use super::region::{Edges, image_edges, image_index, volume_edges};
+use super::source::SourceImage;
 use super::structured_report::{tracked_node, tracked_vertebra, vertebra_name};
 use super::{Context, ResultFile};
 use crate::{BoxPx, ModelReference, Result, wording};
@@ -302,9 +303,14 @@ impl Grid {
         put_items(&mut groups, tags::FRAME_CONTENT_SEQUENCE, vec![content]);
         put_items(&mut groups, tags::PLANE_POSITION_SEQUENCE, vec![plane]);
         put_items(&mut groups, tags::SEGMENT_IDENTIFICATION_SEQUENCE, vec![segment]);
-        if self.stored {
-            put_items(&mut groups, tags::DERIVATION_IMAGE_SEQUENCE, vec![derivation(context, frame.slice)]);
-        }
+        let images = &context.source.images;
+        let derived = if self.stored {
+            derivation(&images[frame.slice..=frame.slice], "YES")
+        } else {
+            // An interpolated slice comes from all of them.
+            derivation(images, "NO")
+        };
+        put_items(&mut groups, tags::DERIVATION_IMAGE_SEQUENCE, vec![derived]);
         groups
     }
 
@@ -318,12 +324,15 @@ impl Grid {
     }
 }
 
-fn derivation(context: &Context, image: usize) -> DataSet {
-    let mut source = reference(&context.source.images[image]);
-    put(&mut source, tags::SPATIAL_LOCATIONS_PRESERVED, "YES");
-    put_code(&mut source, tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &code::source_image_for_processing());
+fn derivation(images: &[SourceImage], locations_preserved: &str) -> DataSet {
+    let source = |image: &SourceImage| {
+        let mut source = reference(image);
+        put(&mut source, tags::SPATIAL_LOCATIONS_PRESERVED, locations_preserved);
+        put_code(&mut source, tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &code::source_image_for_processing());
+        source
+    };
     let mut derivation = DataSet::new_empty();
-    put_items(&mut derivation, tags::SOURCE_IMAGE_SEQUENCE, vec![source]);
+    put_items(&mut derivation, tags::SOURCE_IMAGE_SEQUENCE, images.iter().map(source).collect());
     put_code(&mut derivation, tags::DERIVATION_CODE_SEQUENCE, &code::segmentation_derivation());
     derivation
 }

@@ -128,8 +128,10 @@ impl SourceSeries {
             (tags::ACQUISITION_DATE, tags::ACQUISITION_TIME),
         ];
         dates.into_iter().find_map(|(date, time)| {
-            let date = self.header.text(date).filter(|date| date.len() == 8)?;
-            Some((date.to_owned(), self.header.text(time).unwrap_or("000000").to_owned()))
+            let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            let date = self.header.text(date).filter(|date| date.len() == 8 && digits(date))?;
+            let time = self.header.text(time).filter(|time| digits(time)).unwrap_or("000000");
+            Some((date.to_owned(), time.to_owned()))
         })
     }
 

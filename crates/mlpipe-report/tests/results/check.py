@@ -96,7 +96,7 @@ def check_report(folder, vertebrae, documents):
     rows = expected_rows(vertebrae, documents)
     groups = report.get_planar_roi_measurement_groups()
     assert len(groups) == len(rows), (len(groups), len(rows))
-    tracked = {}
+    outlines = {}
     for group, row in zip(groups, rows):
         assert group.tracking_identifier == row["tracking"], (group.tracking_identifier, row["tracking"])
         assert group.finding_type.value == row["finding"], row
@@ -111,11 +111,11 @@ def check_report(folder, vertebrae, documents):
             assert numpy.allclose(roi.value, row["outline"], atol=1e-3), (roi.value, row["outline"])
             [source] = [item for item in roi.ContentSequence if item.ValueType == "IMAGE"]
             assert source.referenced_sop_instance_uid == row["image"] and row["image"] in evidence, row
-        tracked[row["tracking"]] = str(group.tracking_uid)
-    assert len(set(tracked.values())) == len(tracked), "tracking identifiers repeat"
+        outlines[str(group.tracking_uid)] = roi.value
+    assert len(outlines) == len(rows), "tracking identifiers repeat"
     check_endplates(report, vertebrae, documents)
     print(f"{sr.SOPClassUID.name}: {len(rows)} regions, {len(evidence)} images of evidence")
-    return tracked
+    return outlines
 
 
 def check_endplates(report, vertebrae, documents):
@@ -158,7 +158,27 @@ def expected_masks(vertebrae, documents):
         yield f"node at the {finding['endplate']} endplate of {name(finding, 'vertebra_id')}", [finding]
 
 
-def check_segmentation(folder, vertebrae, documents, tracked):
+def frames_in_space(seg, number):
+    """The corners, LPS, of the rectangle that each frame of a segment fills."""
+    groups = seg.SharedFunctionalGroupsSequence[0]
+    cosines = numpy.array(groups.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    row_mm, column_mm = map(float, groups.PixelMeasuresSequence[0].PixelSpacing)
+    for pixels, frame in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence):
+        if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber != number:
+            continue
+        origin = numpy.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+        rows, columns = numpy.nonzero(pixels)
+        box = [columns.min(), rows.min(), columns.max(), rows.max()]
+        yield [origin + (x - 0.5) * column_mm * cosines[:3] + (y - 0.5) * row_mm * cosines[3:] for x, y in corners(box)]
+
+
+def check_in_space(seg, number, outline, label):
+    """An outline in space and the frames of its segment lie within a pixel of each other."""
+    nearest = min(numpy.abs(numpy.array(frame) - outline).max() for frame in frames_in_space(seg, number))
+    assert nearest <= 1.0, (label, nearest)
+
+
+def check_segmentation(folder, vertebrae, documents, outlines):
     path = folder / "segmentation.dcm"
     masks = list(expected_masks(vertebrae, documents))
     if not masks:
@@ -172,8 +192,9 @@ def check_segmentation(folder, vertebrae, documents, tracked):
         description = seg.get_segment_description(number)
         assert description.segment_label == label, (description.segment_label, label)
         assert "box" in description.SegmentDescription
-        assert str(description.tracking_uid) in tracked.values(), label
+        assert str(description.tracking_uid) in outlines, label
         if any(box["sop_instance_uid"] is None for box in boxes):
+            check_in_space(seg, number, outlines[str(description.tracking_uid)], label)
             continue
         images = [box["sop_instance_uid"] for box in boxes]
         pixels = seg.get_pixels_by_source_instance(images, segment_numbers=[number], ignore_spatial_locations=False)
@@ -235,8 +256,8 @@ def main():
     vertebrae = json.loads(vertebrae.read_text())
     documents = [json.loads(path.read_text()) for path in findings]
     folder = results / "dicom"
-    tracked = check_report(folder, vertebrae, documents)
-    check_segmentation(folder, vertebrae, documents, tracked)
+    outlines = check_report(folder, vertebrae, documents)
+    check_segmentation(folder, vertebrae, documents, outlines)
     check_key_images(folder, vertebrae, documents)
     check_pdf(folder)
     check_bundle(folder, vertebrae, documents)

@@ -100,6 +100,15 @@ fn objects_hold_what_the_documents_say() {
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     assert_eq!(names.len(), 5, "{names:?}");
+    let rows = [
+        "RESEARCH USE ONLY - NOT A MEDICAL DEVICE",
+        "2 Schmorl's nodes found on 6 endplates of 3 vertebrae.",
+        "v1 (level not asserted) superior Schmorl's node 0.75 8.1 5.1 2",
+        "L2 inferior Schmorl's node 0.91 8.1 5.1 2",
+        "L1 superior negative 0.20 2",
+        "schmorl-classifier 3",
+    ];
+    Tools::find().shows(&folder.join("report.pdf"), &rows);
 }
 
 #[test]
@@ -108,6 +117,8 @@ fn a_series_without_findings_says_what_was_examined() {
     let vertebrae = vertebrae(&|slice| case.image(slice));
     let documents: Vec<_> = vertebrae.vertebrae.iter().map(|vertebra| findings(vertebra, 0.01, 0.49)).collect();
     let folder = case.verify(&vertebrae, &documents);
+    let rows = ["No Schmorl's node found on 6 endplates of 3 vertebrae.", "L2 inferior negative 0.49 2"];
+    Tools::find().shows(&folder.join("report.pdf"), &rows);
     assert!(folder.join("dicom/key-image-1.dcm").exists() && !folder.join("dicom/key-image-2.dcm").exists());
 }
 

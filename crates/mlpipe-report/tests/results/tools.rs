@@ -42,6 +42,15 @@ impl Tools {
         assert!(output.status.success() && errors.is_empty(), "{}: {}", path.display(), errors.join("\n"));
     }
 
+    /// Asserts that a PDF shows each text, as `pdftotext` reads it.
+    pub(crate) fn shows(&self, pdf: &Path, texts: &[&str]) {
+        let Ok(output) = Command::new("pdftotext").args(["-layout"]).arg(pdf).arg("-").output() else {
+            return skipped("the PDF is not read: no pdftotext (Debian package poppler-utils)");
+        };
+        let shown = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        texts.iter().for_each(|text| assert!(shown.contains(text), "`{text}` is missing in: {shown}"));
+    }
+
     /// Asserts that the objects in a folder hold what the documents say, row by row.
     pub(crate) fn check(&self, results: &Path, vertebrae: &VertebraeDocument, findings: &[FindingsDocument]) {
         let Some(python) = &self.python else { return };
