@@ -84,7 +84,7 @@ pub fn load(series: &Path) -> Result<Volume> {
     }
 }
 
-fn is_manifest(path: &Path) -> bool {
+pub(crate) fn is_manifest(path: &Path) -> bool {
     path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
 

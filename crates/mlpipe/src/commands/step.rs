@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use mlpipe_dicom::Plane;
-use mlpipe_steps::{Error, Runtime, Summary, batch, detect, extract, nodes, report};
+use mlpipe_steps::{Error, Runtime, Summary, batch, deidentify, detect, extract, nodes, report};
 
+use super::deid;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::text;
 
@@ -19,6 +20,8 @@ pub(crate) enum Command {
     FindNodes(NodesArguments),
     /// Volume, vertebrae and findings -> report.html
     Report(ReportArguments),
+    /// Series -> its files without who the patient is (DICOM PS3.15 Annex E)
+    Deidentify(DeidentifyArguments),
 }
 
 /// Where a step writes, and how it says so.
@@ -127,6 +130,24 @@ pub(crate) struct ReportArguments {
     output: Output,
 }
 
+/// Arguments of `mlpipe step deidentify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeidentifyArguments {
+    /// A series manifest (mlpipe.series/1), or a folder
+    #[arg(long)]
+    series: PathBuf,
+
+    /// Id of the key, as `mlpipe dicom deid --key-id` prints it; another key is refused
+    #[arg(long)]
+    key_id: String,
+
+    #[command(flatten)]
+    settings: deid::Settings,
+
+    #[command(flatten)]
+    output: Output,
+}
+
 pub(crate) fn run(command: &Command) -> Outcome {
     let summary = match command {
         Command::ExtractPlane(arguments) => extract::run(&extract::Args {
@@ -150,6 +171,13 @@ pub(crate) fn run(command: &Command) -> Outcome {
             vertebrae: arguments.vertebrae.clone(),
             findings: arguments.findings.clone(),
             run_id: arguments.run_id.clone(),
+            output_dir: arguments.output.output_dir.clone(),
+        }),
+        Command::Deidentify(arguments) => deidentify::run(&deidentify::Args {
+            series: arguments.series.clone(),
+            key: arguments.settings.key()?,
+            key_id: arguments.key_id.clone(),
+            options: arguments.settings.options(),
             output_dir: arguments.output.output_dir.clone(),
         }),
     };
@@ -186,6 +214,7 @@ impl Command {
             Self::DetectVertebrae(arguments) => arguments.output.json,
             Self::FindNodes(arguments) => arguments.json,
             Self::Report(arguments) => arguments.output.json,
+            Self::Deidentify(arguments) => arguments.output.json,
         }
     }
 }
