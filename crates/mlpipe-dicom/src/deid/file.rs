@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use dicom_core::{Tag, VR};
-use dicom_dictionary_std::{tags, uids};
+use dicom_dictionary_std::tags;
 
 use super::profile::{Circumstances, EDITION};
 use super::rewrite::{Addition, Counts, Rules, is_of_the_standard, new_uid, rewrite, write_element};
@@ -48,10 +48,11 @@ impl From<Problem> for Refusal {
 pub(super) fn deidentify(file: Vec<u8>, key: &DeidKey, options: &DeidOptions) -> Result<Option<Deidentified>, Refusal> {
     let Some((bytes, layout)) = walked(file, options.limits.memory)? else { return Ok(None) };
     let header = DataSet::of(&bytes, &layout);
-    let class = one_uid(&header, tags::SOP_CLASS_UID, "SOPClassUID (0008,0016)")?;
-    if class == uids::MEDIA_STORAGE_DIRECTORY_STORAGE {
+    // Directories have no SOP class in their data set (PS3.3 F.3.2.2).
+    if header.element(tags::DIRECTORY_RECORD_SEQUENCE).is_some() {
         return Ok(None);
     }
+    let class = one_uid(&header, tags::SOP_CLASS_UID, "SOPClassUID (0008,0016)")?;
     check_class(&class)?;
     let mut found = flags(&header, &class);
     let identity = Identity::of(&header, key)?;
@@ -209,7 +210,7 @@ fn refuse_burned_in(flags: &[Flag], burned_in: BurnedIn) -> Result<(), Refusal> 
 
 /// Returns preamble, prefix and file meta group (PS3.10 7.1). Nothing of the file's own is kept: preamble, application
 /// entities and private information can identify.
-fn file_meta(class: &str, sop_instance: &str, transfer_syntax: &str) -> Vec<u8> {
+pub(super) fn file_meta(class: &str, sop_instance: &str, transfer_syntax: &str) -> Vec<u8> {
     let encoding = Encoding::of(EXPLICIT_LITTLE_ENDIAN);
     let mut group = Vec::new();
     let mut put = |element, vr: VR, value: &[u8]| {
@@ -229,7 +230,7 @@ fn file_meta(class: &str, sop_instance: &str, transfer_syntax: &str) -> Vec<u8> 
     meta
 }
 
-fn append(out: &mut Vec<u8>, data_set: &[u8], transfer_syntax: &str) {
+pub(super) fn append(out: &mut Vec<u8>, data_set: &[u8], transfer_syntax: &str) {
     if transfer_syntax != DEFLATED_LITTLE_ENDIAN {
         return out.extend_from_slice(data_set);
     }
