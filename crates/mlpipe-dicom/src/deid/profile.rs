@@ -103,19 +103,12 @@ fn listed(row: Row, vr: VR, circumstances: Circumstances) -> Action {
                 Action::Dummy
             }
         }
-        // An empty sequence says less than none and is not allowed where one item is.
-        "X/Z" | "X/Z/D" if vr == VR::SQ && plain => Action::Remove,
         "X/Z" => Action::Empty,
-        "X/D" => {
+        // No object of the classes that are let through requires such a sequence.
+        "X/D" if vr == VR::SQ => Action::Remove,
+        "X/D" | "X/Z/D" => {
             if plain {
                 Action::Remove
-            } else {
-                Action::Dummy
-            }
-        }
-        "X/Z/D" => {
-            if plain {
-                Action::Empty
             } else {
                 Action::Dummy
             }
@@ -225,12 +218,12 @@ pub(super) mod tests {
     fn milder_action_is_taken_only_where_the_object_does_not_need_the_attribute() {
         let enhanced = Circumstances { plain_image: false, move_dates: false };
         for (tag, vr, plain, required) in [
-            (tags::ACQUISITION_DATE_TIME, VR::DT, Action::Empty, Action::Dummy),
+            (tags::ACQUISITION_DATE_TIME, VR::DT, Action::Remove, Action::Dummy),
             (tags::SERIES_DATE, VR::DA, Action::Remove, Action::Dummy),
             (tags::CONTENT_DATE, VR::DA, Action::Empty, Action::Dummy),
             (tags::STUDY_DATE, VR::DA, Action::Empty, Action::Empty),
             (tags::SOURCE_IMAGE_SEQUENCE, VR::SQ, Action::Keep, Action::Keep),
-            (tags::REFERENCED_STUDY_SEQUENCE, VR::SQ, Action::Remove, Action::Empty),
+            (tags::REFERENCED_STUDY_SEQUENCE, VR::SQ, Action::Empty, Action::Empty),
         ] {
             assert_eq!([action(tag, vr, CIRCUMSTANCES), action(tag, vr, enhanced)], [plain, required], "{tag}");
         }

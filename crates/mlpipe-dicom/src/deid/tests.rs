@@ -9,7 +9,9 @@ use super::profile::standard_vr;
 use super::profile::tests::listed_tags;
 use super::rewrite::write_element;
 use super::{BurnedIn, Dates, DeidKey, DeidOptions};
-use crate::element::{DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, EXPLICIT_LITTLE_ENDIAN, Encoding, IMPLICIT_LITTLE_ENDIAN};
+use crate::element::{
+    DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, EXPLICIT_LITTLE_ENDIAN, Encoding, IMPLICIT_LITTLE_ENDIAN,
+};
 
 const SYNTAXES: [&str; 4] =
     [EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, DEFLATED_LITTLE_ENDIAN];
@@ -191,8 +193,8 @@ fn every_attribute_of_the_table_loses_its_value_at_every_depth_in_every_encoding
 fn listed_attribute_in_any_other_value_representation_loses_its_value_too() {
     use VR::*;
     let all = [
-        AE, AS, AT, CS, DA, DS, DT, FL, FD, IS, LO, LT, OB, OD, OF, OL, OV, OW, PN, SH, SL, SS, ST, SV, TM, UC, UI, UL, UN,
-        UR, US, UT, UV,
+        AE, AS, AT, CS, DA, DS, DT, FL, FD, IS, LO, LT, OB, OD, OF, OL, OV, OW, PN, SH, SL, SS, ST, SV, TM, UC, UI, UL,
+        UN, UR, US, UT, UV,
     ];
     for (tag, action) in listed_tags() {
         if keeps_its_items(action) || tag.0 < 8 || is_identity(tag) {
@@ -229,7 +231,7 @@ fn actions_leave_what_the_table_says() {
         let text = |tag| object.element(tag).expect("is there").to_str().expect("text").trim_end().to_owned();
         assert_eq!(text(tags::ACCESSION_NUMBER), "");
         assert_eq!(text(tags::STUDY_DATE), "");
-        assert_eq!(text(tags::INSTITUTION_NAME), "");
+        assert!(object.element(tags::INSTITUTION_NAME).is_err());
         assert!(object.element(Tag(0x0009, 0x0010)).is_err());
         assert_eq!(text(tags::ECHO_TIME), "98.5");
         assert_eq!(text(tags::DEVICE_UID), key().uid("1.2.73519284.5"));
@@ -242,7 +244,8 @@ fn actions_leave_what_the_table_says() {
         assert!(text(tags::PATIENT_ID).starts_with("anon-"));
         assert_eq!(text(tags::PATIENT_IDENTITY_REMOVED), "YES");
         assert_eq!(text(tags::LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED), "REMOVED");
-        let codes = object.element(tags::DEIDENTIFICATION_METHOD_CODE_SEQUENCE).expect("is there").items().expect("items");
+        let codes =
+            object.element(tags::DEIDENTIFICATION_METHOD_CODE_SEQUENCE).expect("is there").items().expect("items");
         assert_eq!(codes[0].element(tags::CODE_VALUE).expect("is there").to_str().expect("text"), "113100");
         assert!(plain(&result.bytes).ends_with(&PIXELS));
         assert_eq!(done(file, Dates::Remove).bytes, result.bytes, "the same again");
@@ -274,7 +277,7 @@ fn shifted_dates_keep_their_distance_and_bad_ones_are_removed() {
     assert_eq!(codes[1].element(tags::CODE_VALUE).expect("is there").to_str().expect("text"), "113107");
     let object = with_dates("20200301-20200401", "2020");
     assert_eq!(text(&object, tags::STUDY_DATE), "");
-    assert_eq!(text(&object, tags::ACQUISITION_DATE_TIME), "");
+    assert!(object.element(tags::ACQUISITION_DATE_TIME).is_err());
 }
 
 #[test]
@@ -289,7 +292,10 @@ fn burned_in_risk_is_refused_unless_kept() {
     let overlay = with(Tag(0x6000, 0x0010), VR::US, "\0\x02");
     for (file, code) in [
         (image(EXPLICIT_LITTLE_ENDIAN, &with(tags::BURNED_IN_ANNOTATION, VR::CS, "YES")), "burned_in_annotation"),
-        (image(EXPLICIT_LITTLE_ENDIAN, &with(tags::IMAGE_TYPE, VR::CS, "DERIVED\\SECONDARY\\SCREEN SAVE")), "burned_in_risk"),
+        (
+            image(EXPLICIT_LITTLE_ENDIAN, &with(tags::IMAGE_TYPE, VR::CS, "DERIVED\\SECONDARY\\SCREEN SAVE")),
+            "burned_in_risk",
+        ),
         (image(EXPLICIT_LITTLE_ENDIAN, &with(tags::MODALITY, VR::CS, "US")), "burned_in_risk"),
         (image(EXPLICIT_LITTLE_ENDIAN, &with(tags::CONVERSION_TYPE, VR::CS, "SD")), "burned_in_risk"),
         (image(EXPLICIT_LITTLE_ENDIAN, &overlay), "burned_in_risk"),
