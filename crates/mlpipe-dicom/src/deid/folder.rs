@@ -58,10 +58,10 @@ pub fn deidentify(
     Work { files: sources, digests: Vec::new(), output, key, options }.run()
 }
 
-/// De-identifies the files of a manifest.
+/// De-identifies the files of a manifest. A file that has changed since it was selected is refused.
 ///
 /// # Errors
-/// As [`deidentify`]; and when a file has changed since it was selected.
+/// As [`deidentify`].
 pub fn deidentify_series(
     manifest: &SeriesManifest,
     output: &DeidOutput,
@@ -167,10 +167,12 @@ impl Work<'_> {
             Ok(bytes) => bytes,
             Err(problem) => return Ok(Some(self.refused(at, String::new(), problem.into()))),
         };
-        if self.digests.get(at).is_some_and(|digest| *blake3::hash(&bytes).to_hex() != **digest) {
-            return Err(Error::Changed { path: path.to_path_buf() });
-        }
         let digest = self.key.input_digest(&bytes);
+        if self.digests.get(at).is_some_and(|digest| *blake3::hash(&bytes).to_hex() != **digest) {
+            let problem =
+                Problem::new("changed_file", "it has changed since it was selected", "run the selection again");
+            return Ok(Some(self.refused(at, digest, problem.into())));
+        }
         match deidentify_file(bytes, self.key, self.options) {
             Ok(None) if has_dicom_extension(path) => {
                 let cure = "leave it out, or get the file again";

@@ -126,18 +126,20 @@ impl<'a> Rewriter<'a> {
                         self.add(addition, encoding);
                     }
                     self.note_overlay(head.tag);
-                    pixels |= is_pixel_data(head.tag);
-                    if added.contains(&head.tag) {
+                    let is_pixels = is_pixel_data(head.tag);
+                    let after = if added.contains(&head.tag) {
                         self.counts.replaced += usize::from(head.tag.0 == 0x0010);
                         self.end_of(&head, None, place)
                     } else {
                         self.element(at, &head, None, place)
-                    }
+                    };
+                    pixels |= is_pixels && after.is_ok();
+                    after
                 }
             };
             match walked {
                 Ok(after) => at = after,
-                Err(_) if pixels && at > start => {
+                Err(_) if pixels => {
                     self.out.truncate(mark);
                     trailing = true;
                     break;
