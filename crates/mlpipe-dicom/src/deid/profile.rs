@@ -84,7 +84,7 @@ pub(super) fn action(tag: Tag, vr: VR, circumstances: Circumstances) -> Action {
 /// Private attributes, curves, overlays (with their data gone, the rest of an overlay plane describes nothing), group lengths,
 /// commands, and what does not belong into the data set of an instance.
 fn is_removed_group(Tag(group, element): Tag) -> bool {
-    group % 2 == 1
+    !group.is_multiple_of(2)
         || matches!(group, 0x0000..=0x0007 | 0x5000..=0x50FF | 0x6000..=0x60FF | 0xFFFC | 0xFFFE..)
         || element == 0
 }

@@ -152,7 +152,7 @@ impl<'a> Rewriter<'a> {
     }
 
     fn note_overlay(&mut self, tag: Tag) {
-        if matches!(tag.0, 0x6000..=0x60FF) && tag.0 % 2 == 0 {
+        if matches!(tag.0, 0x6000..=0x60FF) && tag.0.is_multiple_of(2) {
             *self.overlays.entry(tag.0).or_default() |= tag.1 == 0x3000;
         }
     }
@@ -356,7 +356,7 @@ pub(super) fn write_element(
         None => out.extend(long(length as u32)),
     }
     out.extend_from_slice(value);
-    if value.len() % 2 == 1 {
+    if !value.len().is_multiple_of(2) {
         out.push(if vr == VR::UI || vr == VR::OB || vr == VR::UN { 0 } else { b' ' });
     }
 }

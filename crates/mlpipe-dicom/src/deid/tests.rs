@@ -145,7 +145,7 @@ fn put_telling(bytes: &mut Bytes, tag: Tag, vr: VR, with_length: bool) {
 fn nested(encoding: Encoding, mut bytes: Vec<u8>, depth: usize) -> Vec<u8> {
     for level in 0..depth {
         let mut outer = Bytes::new(encoding);
-        outer.sequence(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, &bytes, level % 2 == 0);
+        outer.sequence(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, &bytes, level.is_multiple_of(2));
         bytes = outer.bytes;
     }
     bytes
@@ -173,9 +173,9 @@ fn every_attribute_of_the_table_loses_its_value_at_every_depth_in_every_encoding
             if keeps_its_items(action) {
                 let mut item = Bytes::new(encoding);
                 item.put(tags::REFERENCED_SOP_INSTANCE_UID, VR::UI, b"1.2.73519284.9");
-                element.sequence(tag, &item.bytes, at % 2 == 0);
+                element.sequence(tag, &item.bytes, at.is_multiple_of(2));
             } else {
-                put_telling(&mut element, tag, vr, at % 2 == 0);
+                put_telling(&mut element, tag, vr, at.is_multiple_of(2));
             }
             for (depth, class) in [(0, uids::MR_IMAGE_STORAGE), (5, uids::ENHANCED_MR_IMAGE_STORAGE)] {
                 let file = image_of_class(class, syntax, &nested(encoding, element.bytes.clone(), depth));
@@ -393,7 +393,7 @@ fn damaged_bytes_are_survived() {
             let at = 128 + numbers.below(file.len() - 128);
             file[at] = [0, 0xFF, 0x7F, numbers.below(256) as u8][numbers.below(4)];
         }
-        if seed % 4 == 0 {
+        if seed.is_multiple_of(4) {
             file.truncate(128 + numbers.below(file.len() - 128));
         }
         drop(deidentify(file, &key(), &options(Dates::Shift)));

