@@ -10,9 +10,9 @@ use dicom_object::StandardDataDictionary;
 /// Sequences nested deeper than this are taken for damage; real data stays under 10.
 const MAX_DEPTH: usize = 32;
 
-const ITEM: Tag = Tag(0xFFFE, 0xE000);
-const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
-const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
+pub(crate) const ITEM: Tag = Tag(0xFFFE, 0xE000);
+pub(crate) const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
+pub(crate) const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
 const TRANSFER_SYNTAX_UID: Tag = Tag(0x0002, 0x0010);
 
 pub(crate) const IMPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
@@ -202,6 +202,16 @@ impl Walker<'_> {
         }
     }
 
+    /// Returns what stands before the value of the element or item at an offset.
+    pub(crate) fn head_at(&self, at: usize) -> Option<Head> {
+        self.head(at).ok()
+    }
+
+    /// Returns the offset after an element, whatever it holds; none where the bytes make no sense.
+    pub(crate) fn end_of(&self, head: &Head, limit: Option<usize>) -> Option<usize> {
+        self.element_end(head, limit, self.encoding.explicit, 0).ok()
+    }
+
     fn top_level(&self, layout: &mut Layout) -> Result<(), Halt> {
         loop {
             let at = layout.header_end;
@@ -230,12 +240,26 @@ impl Walker<'_> {
             None => dictionary_says_sequence(head.tag),
         };
         match head.length {
+            None if is_pixel_data(head.tag) => self.fragments_after(head),
             None => self.items_end(head, None, explicit && head.vr != Some(*b"UN"), depth),
             Some(_) if sequence => {
                 let end = self.defined_end(head, limit)?;
                 self.items_end(head, Some(end), explicit, depth)
             }
             Some(_) => self.defined_end(head, limit),
+        }
+    }
+
+    /// Returns the offset after encapsulated pixel data; its items are bytes, not elements.
+    fn fragments_after(&self, pixel_data: &Head) -> Result<usize, Halt> {
+        let mut at = pixel_data.value;
+        loop {
+            let fragment = self.head_in(at, false)?;
+            at = match fragment.tag {
+                SEQUENCE_END => return Ok(fragment.value),
+                ITEM => self.defined_end(&fragment, None)?,
+                _ => return Err(Halt::Damaged(format!("{} is not a sequence of fragments", name(pixel_data.tag)))),
+            };
         }
     }
 
@@ -353,7 +377,7 @@ pub(crate) fn name(tag: Tag) -> String {
     }
 }
 
-fn is_pixel_data(tag: Tag) -> bool {
+pub(crate) fn is_pixel_data(tag: Tag) -> bool {
     tag.0 == 0x7FE0 && matches!(tag.1, 0x0008..=0x0010)
 }
 
@@ -366,7 +390,7 @@ fn is_vr(bytes: [u8; 2]) -> bool {
 }
 
 /// Returns whether the length of an explicit element has 16 bits (DICOM PS3.5 7.1.2).
-fn is_short_form(vr: [u8; 2]) -> bool {
+pub(crate) fn is_short_form(vr: [u8; 2]) -> bool {
     const SHORT: [&[u8; 2]; 21] = [
         b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
         b"ST", b"TM", b"UI", b"UL", b"US",

@@ -102,4 +102,20 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// The secret of a de-identification is missing, open to others or weak.
+    #[error("key `{origin}`: {message}; make one with `(umask 077; head -c 32 /dev/urandom > KEY)`")]
+    Key {
+        /// The file or variable.
+        origin: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// De-identified files cannot go there.
+    #[error("output folder `{}`: {message}", path.display())]
+    OutputFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why, and the cure.
+        message: String,
+    },
 }

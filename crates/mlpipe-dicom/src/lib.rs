@@ -5,7 +5,7 @@
 //!
 //! [`scan`] reads headers and groups them into checked [`VolumePlan`]s, [`select`] picks among them by
 //! [`SelectionRules`], [`load_volume`] decodes one into a [`Volume`]. [`inspect`] and [`write_volumes`] give the
-//! documents of `mlpipe dicom`.
+//! documents of `mlpipe dicom`. [`deidentify`] takes away who the patient is.
 //!
 //! What cannot be read rightly is refused with a stable code, the file, the attribute and the cure; nothing is guessed.
 
@@ -16,6 +16,7 @@ mod codec;
 mod compare;
 mod condition;
 mod data_set;
+mod deid;
 mod display;
 mod document;
 mod element;
@@ -42,6 +43,10 @@ mod write;
 
 pub use attributes::{Attributes, read_attributes};
 pub use compare::{AttributeDifference, IgnoredAttributes, compare_files};
+pub use deid::{
+    AuditLine, BurnedIn, Counts, Dates, DeidDocument, DeidKey, DeidOptions, DeidOutput, Flag, RefusedInput, deidentify,
+    deidentify_series,
+};
 pub use document::{InspectDocument, VolumeEntry, inspect, series_table};
 pub use error::{Error, Result};
 pub use frame::Frame;

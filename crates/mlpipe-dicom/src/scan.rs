@@ -138,7 +138,7 @@ pub fn scan_within(paths: &[PathBuf], limits: Limits) -> Result<Scan> {
 }
 
 /// Returns every file under the paths once, however often paths or links lead to it, sorted.
-fn files_under(paths: &[PathBuf], rejected: &mut Vec<RejectedFile>) -> Result<Vec<PathBuf>> {
+pub(crate) fn files_under(paths: &[PathBuf], rejected: &mut Vec<RejectedFile>) -> Result<Vec<PathBuf>> {
     let mut files = BTreeMap::new();
     let mut visited = BTreeSet::new();
     for path in paths {

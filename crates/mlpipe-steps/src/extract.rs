@@ -99,7 +99,7 @@ fn only_plan(series: &Path) -> Result<VolumePlan> {
     }
 }
 
-fn is_manifest(path: &Path) -> bool {
+pub(crate) fn is_manifest(path: &Path) -> bool {
     path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
 

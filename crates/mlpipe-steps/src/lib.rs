@@ -9,6 +9,7 @@ pub mod batch;
 mod boxes;
 mod column;
 mod decode;
+pub mod deidentify;
 pub mod detect;
 mod detector;
 mod endplate;

@@ -6,6 +6,7 @@ use mlpipe_dicom::{
     InspectDocument, Limits, VolumesDocument, inspect, scan_within, series_table, write_volume, write_volumes,
 };
 
+use super::deid;
 use crate::failure::{Exit, Outcome};
 use crate::text;
 
@@ -18,6 +19,8 @@ pub(crate) enum Command {
     Ls(LsArguments),
     /// Write volumes as .npy, f32 [slice, row, column] in modality units, or one as NIfTI
     Volume(VolumeArguments),
+    /// Write the files without who the patient is (DICOM PS3.15 Annex E)
+    Deid(deid::Arguments),
 }
 
 /// Arguments of `mlpipe dicom inspect`.
@@ -86,6 +89,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
         Command::Inspect(arguments) => run_inspect(arguments),
         Command::Ls(arguments) => run_ls(arguments),
         Command::Volume(arguments) => run_volume(arguments),
+        Command::Deid(arguments) => deid::run(arguments),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod cancel;
+mod deid;
 mod dicom;
 mod doctor;
 mod gc;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use mlpipe_dicom::Plane;
-use mlpipe_steps::{Code, Error, Runtime, Summary, batch, detect, extract, nodes, report, results};
+use mlpipe_steps::{Code, Error, Runtime, Summary, batch, deidentify, detect, extract, nodes, report, results};
 
+use super::deid;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::text;
 
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Report(ReportArguments),
     /// Series, volume, vertebrae and findings -> DICOM SR, SEG, key images and PDF, report.pdf, fhir.json
     WriteResults(ResultsArguments),
+    /// Series -> its files without who the patient is (DICOM PS3.15 Annex E)
+    Deidentify(DeidentifyArguments),
 }
 
 /// Where a step writes, and how it says so.
@@ -156,6 +159,24 @@ pub(crate) struct ResultsArguments {
     output: Output,
 }
 
+/// Arguments of `mlpipe step deidentify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeidentifyArguments {
+    /// A series manifest (mlpipe.series/1), or a folder
+    #[arg(long)]
+    series: PathBuf,
+
+    /// Id of the key, as `mlpipe dicom deid --key-id` prints it; another key is refused
+    #[arg(long)]
+    key_id: String,
+
+    #[command(flatten)]
+    settings: deid::Settings,
+
+    #[command(flatten)]
+    output: Output,
+}
+
 pub(crate) fn run(command: &Command) -> Outcome {
     let summary = match command {
         Command::ExtractPlane(arguments) => extract::run(&extract::Args {
@@ -187,6 +208,13 @@ pub(crate) fn run(command: &Command) -> Outcome {
             vertebrae: arguments.vertebrae.clone(),
             findings: arguments.findings.clone(),
             node: arguments.node_code.clone(),
+            output_dir: arguments.output.output_dir.clone(),
+        }),
+        Command::Deidentify(arguments) => deidentify::run(&deidentify::Args {
+            series: arguments.series.clone(),
+            key: arguments.settings.key()?,
+            key_id: arguments.key_id.clone(),
+            options: arguments.settings.options(),
             output_dir: arguments.output.output_dir.clone(),
         }),
     };
@@ -224,6 +252,7 @@ impl Command {
             Self::FindNodes(arguments) => arguments.json,
             Self::Report(arguments) => arguments.output.json,
             Self::WriteResults(arguments) => arguments.output.json,
+            Self::Deidentify(arguments) => arguments.output.json,
         }
     }
 }
