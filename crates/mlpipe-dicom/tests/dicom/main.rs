@@ -1,5 +1,6 @@
 //! Tests of the crate as its users see it: small series made here with answers known by construction, and real series.
 
+mod disagreement;
 mod hostile;
 mod images;
 mod mutations;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mlpipe_dicom::Plane;
+use mlpipe_dicom::{Limits, Plane};
 use mlpipe_steps::{Error, Runtime, Summary, batch, detect, extract, nodes, report};
 
 use crate::failure::{Exit, Failure, Outcome};
@@ -47,6 +47,10 @@ pub(crate) struct ExtractArguments {
     /// Pixel spacing of the slices
     #[arg(long, default_value_t = 1.0)]
     spacing_mm: f64,
+
+    /// Most memory the volume may take, such as 4GiB; in a pipeline it is the step's `resources: {memory: ...}`
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "MLPIPE_MAX_MEMORY")]
+    max_memory: Limits,
 
     #[command(flatten)]
     output: Output,
@@ -133,6 +137,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
             series: arguments.series.clone(),
             plane: arguments.plane,
             spacing_mm: arguments.spacing_mm,
+            limits: arguments.max_memory,
             output_dir: arguments.output.output_dir.clone(),
         }),
         Command::DetectVertebrae(arguments) => runtime().and_then(|runtime| {
