@@ -1,7 +1,6 @@
 //! Any byte string as a DICOM file: scanned, loaded and decoded, or refused, within 64 MiB.
 //!
-//! `cargo +nightly fuzz run dicom_read -- -max_total_time=60 -rss_limit_mb=1024`; a good corpus is the folder of
-//! pydicom's test files.
+//! `fuzz/run.sh 60 dicom_read`; its head says how it is built and what it starts from.
 #![no_main]
 
 use std::io::Write;

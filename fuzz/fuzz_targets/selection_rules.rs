@@ -1,6 +1,6 @@
 //! Any JSON object as selection rules: read or refused.
 //!
-//! `cargo +nightly fuzz run selection_rules -- -max_total_time=60`
+//! `fuzz/run.sh 60 selection_rules`
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

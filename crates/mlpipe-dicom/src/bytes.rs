@@ -1,22 +1,57 @@
-//! The bytes of a DICOM file, inflated where its transfer syntax deflates them, never beyond a bound.
+//! The bytes of a DICOM file, inflated where its transfer syntax deflates them, never beyond a bound, and whether the
+//! file is still the one whose header was read.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use crate::element::{DEFLATED_LITTLE_ENDIAN, Layout, Stop, walk, walk_data_set};
 
 /// Deflated files are inflated one at a time, so that several of them together stay within the bound.
 static INFLATING: Mutex<()> = Mutex::new(());
 
-/// Returns the whole of a file and its layout. Offsets are into the bytes returned.
-pub(crate) fn whole(path: &Path, memory: u64) -> std::io::Result<(Vec<u8>, Result<Layout, Stop>)> {
-    let bytes = std::fs::read(path)?;
-    let length = bytes.len() as u64;
-    match walk(&bytes, length) {
-        Ok(layout) if layout.transfer_syntax == DEFLATED_LITTLE_ENDIAN => Ok(inflated(bytes, layout, memory)),
-        layout => Ok((bytes, layout)),
+/// What a file's system entry said when its header was read; anything else later means other content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    pub(crate) fn of(file: &File) -> std::io::Result<Self> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(std::io::Error::other("it is not a regular file"));
+        }
+        Ok(Stamp { length: metadata.len(), modified: metadata.modified().ok() })
     }
+}
+
+/// Reads the whole of a file over what `bytes` held, and its layout; none when the file is not the one of `stamp` any
+/// more. Offsets are into the bytes.
+pub(crate) fn whole(path: &Path, stamp: Stamp, memory: u64, bytes: &mut Vec<u8>) -> std::io::Result<Option<Layout>> {
+    let mut file = File::open(path)?;
+    let unchanged = |file: &File| Ok::<bool, std::io::Error>(Stamp::of(file)? == stamp);
+    bytes.clear();
+    if !unchanged(&file)? {
+        return Ok(None);
+    }
+    bytes.reserve_exact(usize::try_from(stamp.length).unwrap_or(usize::MAX));
+    file.by_ref().take(stamp.length).read_to_end(bytes)?;
+    if bytes.len() as u64 != stamp.length || !unchanged(&file)? {
+        return Ok(None);
+    }
+    let layout = match walk(bytes, stamp.length) {
+        Ok(layout) if layout.transfer_syntax == DEFLATED_LITTLE_ENDIAN => {
+            let (inflated, layout) = inflated(std::mem::take(bytes), layout, memory);
+            *bytes = inflated;
+            layout
+        }
+        layout => layout,
+    };
+    Ok(layout.ok())
 }
 
 /// Replaces the deflated data set of a file by the inflated one and walks it.

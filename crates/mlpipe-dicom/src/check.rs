@@ -1,12 +1,14 @@
 //! Whether a group of planes is a sound volume: order, spacing, gaps, duplicates, tilt. Pure geometry on header values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use dicom_core::Tag;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_object::StandardDataDictionary;
 
+use crate::agree::{all_agree, oddities};
 use crate::geometry::{dot, nearest_plane, norm, scale, subtract};
 use crate::group::{Group, Slice, same_grid};
 use crate::header::ImageFile;
@@ -27,6 +29,10 @@ const POSITION_NOISE_MM: f64 = 0.01;
 const DRIFT_WARN_PX: f64 = 0.25;
 /// Sideways drift of the stack in pixels that makes the volume unusable.
 const DRIFT_REJECT_PX: f64 = 1.0;
+/// Slices this many times their thickness apart may be every second slice of a complete series.
+const SPARSE_FACTOR: f64 = 1.9;
+/// No image plane lies farther than this from the origin of its frame of reference.
+const FARTHEST_MM: f64 = 1e5;
 /// Distinct values kept per attribute for selection.
 const MOST_VALUES: usize = 16;
 /// Fewer slices than this are rarely meant as a volume.
@@ -77,7 +83,7 @@ pub(crate) fn interleave(a: &[Slice], b: &[Slice]) -> bool {
 /// Returns an attribute's text; empty when absent.
 pub(crate) fn attribute(file: &ImageFile, keyword: &str) -> String {
     let tag = StandardDataDictionary.by_name(keyword).map(DataDictionaryEntry::tag);
-    tag.and_then(|tag| file.attributes.get(&tag)).cloned().unwrap_or_default()
+    tag.and_then(|tag| file.attributes.get(tag)).unwrap_or_default().to_owned()
 }
 
 fn sort_slices(slices: &mut [Slice]) {
@@ -86,12 +92,12 @@ fn sort_slices(slices: &mut [Slice]) {
         dot(a.position(), normal)
             .total_cmp(&dot(b.position(), normal))
             .then_with(|| a.file.source.sop_instance_uid.cmp(&b.file.source.sop_instance_uid))
-            .then_with(|| a.plane.number.cmp(&b.plane.number))
+            .then_with(|| a.plane().number.cmp(&b.plane().number))
             .then_with(|| a.file.source.path.cmp(&b.file.source.path))
     });
 }
 
-type Checked<T> = Result<T, Box<Problem>>;
+pub(crate) type Checked<T> = Result<T, Box<Problem>>;
 
 /// Runs all checks; the first that refuses ends them.
 fn soundness(group: &Group, limits: Limits) -> Checked<(VolumeGeometry, Vec<Problem>)> {
@@ -101,9 +107,8 @@ fn soundness(group: &Group, limits: Limits) -> Checked<(VolumeGeometry, Vec<Prob
     let slices = &group.slices;
     let mut warnings: Vec<Problem> = files(group).iter().flat_map(|file| file.warnings.clone()).collect();
     believable_size(slices, limits)?;
-    same_identity(slices)?;
-    one_patient_and_study(slices)?;
-    one_frame_of_reference(slices)?;
+    all_agree(slices)?;
+    believable_place(slices)?;
     if attribute(&slices[0].file, "ImageType").split('\\').any(|value| value == "LOCALIZER") {
         warnings.push(localizer(slices));
     }
@@ -115,9 +120,11 @@ fn soundness(group: &Group, limits: Limits) -> Checked<(VolumeGeometry, Vec<Prob
             no_drift(slices, &mut warnings)?;
             few_slices(slices, &mut warnings);
             spacing_as_claimed(slices, spacing, &mut warnings);
+            thin_slices(slices, spacing, &mut warnings);
             spacing
         }
     };
+    warnings.extend(oddities(slices));
     Ok((grid(slices, spacing), warnings))
 }
 
@@ -134,11 +141,11 @@ fn grid(slices: &[Slice], spacing: f64) -> VolumeGeometry {
     }
 }
 
-fn path(slice: &Slice) -> &Path {
+pub(crate) fn path(slice: &Slice) -> &Path {
     &slice.file.source.path
 }
 
-fn refuse<T>(problem: Problem) -> Checked<T> {
+pub(crate) fn refuse<T>(problem: Problem) -> Checked<T> {
     Err(Box::new(problem))
 }
 
@@ -160,56 +167,14 @@ fn believable_size(slices: &[Slice], limits: Limits) -> Checked<()> {
     refuse(Problem::new("too_large", message, cure).in_file(path(&slices[0])))
 }
 
-/// Two different files with one SOPInstanceUID: it cannot be known which is meant.
-fn same_identity(slices: &[Slice]) -> Checked<()> {
-    let mut seen: BTreeMap<&str, &Slice> = BTreeMap::new();
-    for slice in slices {
-        let uid = slice.file.source.sop_instance_uid.as_str();
-        match seen.insert(uid, slice) {
-            Some(other) if path(other) != path(slice) => {
-                let message =
-                    format!("SOPInstanceUID {uid} is also that of `{}`, with other content", path(other).display());
-                let problem = Problem::new("duplicate_sop_instance_uid", message, "remove the file that is wrong");
-                return refuse(problem.in_file(path(slice)));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// One SeriesInstanceUID over two patients or studies: somebody's images are in the wrong place.
-fn one_patient_and_study(slices: &[Slice]) -> Checked<()> {
-    let first = &slices[0];
-    let differs = |code: &str, attribute: &str, differ: &dyn Fn(&Slice) -> bool| match slices.iter().find(|s| differ(s))
-    {
+/// Positions of metres come from damaged numbers, and arithmetic on them loses the millimetres.
+fn believable_place(slices: &[Slice]) -> Checked<()> {
+    let far = |slice: &&Slice| slice.position().iter().any(|value| value.abs() > FARTHEST_MM);
+    match slices.iter().find(far) {
         None => Ok(()),
-        Some(other) => {
-            let message = format!("{attribute} differs from that of `{}` in the same series", path(first).display());
-            let problem = Problem::new(code, message, "separate the files of the two, or export the series again");
-            refuse(problem.in_file(path(other)))
-        }
-    };
-    differs("several_patients", "PatientID (0010,0020)", &|slice| slice.file.patient != first.file.patient)?;
-    differs("several_studies", "StudyInstanceUID (0020,000D)", &|slice| {
-        slice.file.study_instance_uid != first.file.study_instance_uid
-    })
-}
-
-fn one_frame_of_reference(slices: &[Slice]) -> Checked<()> {
-    let first = &slices[0];
-    match slices.iter().find(|slice| slice.file.frame_of_reference != first.file.frame_of_reference) {
-        None => Ok(()),
-        Some(other) => {
-            let uid = |slice: &Slice| slice.file.frame_of_reference.clone().unwrap_or_else(|| "none".into());
-            let message = format!(
-                "FrameOfReferenceUID (0020,0052) is {} here and {} in `{}`: positions cannot be compared",
-                uid(other),
-                uid(first),
-                path(first).display()
-            );
-            let cure = "separate the acquisitions, or export the series again";
-            refuse(Problem::new("several_frames_of_reference", message, cure).in_file(path(other)))
+        Some(slice) => {
+            let message = format!("ImagePositionPatient (0020,0032) is {:?}, metres away", slice.position());
+            refuse(Problem::new("bad_position", message, "export the series again").in_file(path(slice)))
         }
     }
 }
@@ -331,10 +296,23 @@ fn spacing_as_claimed(slices: &[Slice], spacing: f64, warnings: &mut Vec<Problem
     }
 }
 
+/// Evenly missing slices, and no SpacingBetweenSlices to tell: slices much thinner than their distance hint at it.
+fn thin_slices(slices: &[Slice], spacing: f64, warnings: &mut Vec<Problem>) {
+    let geometry = slices[0].geometry();
+    let Some(thickness) = geometry.thickness_mm.filter(|_| geometry.spacing_between_slices_mm.is_none()) else {
+        return;
+    };
+    if spacing > SPARSE_FACTOR * thickness {
+        let message = format!("positions are {spacing:.3} mm apart but SliceThickness (0018,0050) is {thickness}");
+        let problem = Problem::new("sparse_slices", message, "check that the series is complete");
+        warnings.push(problem.in_file(path(&slices[0])));
+    }
+}
+
 fn files(group: &Group) -> Vec<Arc<ImageFile>> {
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     let all = group.slices.iter().map(|slice| &slice.file).chain(&group.troubled);
-    all.filter(|file| seen.insert(file.source.path.clone())).cloned().collect()
+    all.filter(|file| seen.insert(Arc::as_ptr(file))).cloned().collect()
 }
 
 fn describe(
@@ -382,21 +360,28 @@ fn describe(
 fn frame(slice: &Slice) -> Frame {
     Frame {
         file: slice.file.source.clone(),
-        number: slice.plane.number,
-        slope: slice.plane.slope,
-        intercept: slice.plane.intercept,
+        number: slice.plane().number,
+        slope: slice.plane().slope,
+        intercept: slice.plane().intercept,
     }
 }
 
-/// Returns the distinct values of every attribute over the files, by keyword, the first few of them.
+/// Returns the distinct values of every attribute over the files, by keyword, the first few of them; the empty text
+/// where a file has none.
 fn distinct_values(files: &[Arc<ImageFile>]) -> BTreeMap<String, Vec<String>> {
-    let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let tags: BTreeSet<_> = files.iter().flat_map(|file| file.attributes.keys().copied()).collect();
-    for tag in tags {
-        let Some(entry) = StandardDataDictionary.by_tag(tag) else { continue };
-        let distinct: BTreeSet<String> =
-            files.iter().map(|file| file.attributes.get(&tag).cloned().unwrap_or_default()).collect();
-        values.insert(entry.alias().to_owned(), distinct.into_iter().take(MOST_VALUES).collect());
+    let mut values: BTreeMap<Tag, (usize, BTreeSet<&str>)> = BTreeMap::new();
+    for (tag, value) in files.iter().flat_map(|file| file.attributes.iter()) {
+        let (files, distinct) = values.entry(tag).or_default();
+        *files += 1;
+        distinct.insert(value);
+        if distinct.len() > MOST_VALUES {
+            distinct.pop_last();
+        }
     }
-    values
+    let keyword = |tag| Some(StandardDataDictionary.by_tag(tag)?.alias().to_owned());
+    let listed = values.into_iter().map(|(tag, (with, distinct))| {
+        let none = (with < files.len()).then_some("");
+        (tag, none.into_iter().chain(distinct).take(MOST_VALUES).map(str::to_owned).collect())
+    });
+    listed.filter_map(|(tag, values)| Some((keyword(tag)?, values))).collect()
 }

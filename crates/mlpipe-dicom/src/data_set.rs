@@ -1,18 +1,22 @@
 //! The attributes of a data set that has been walked: values stay in the file's bytes until asked for, so that a header
 //! costs no more memory than it has. Our own reader: nothing in a file can make it loop, panic or allocate.
 
+use std::borrow::Cow;
+
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
-use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 use dicom_object::StandardDataDictionary;
 
-use crate::codec::catching_panics;
+use crate::charset;
 use crate::element::{Encoding, Layout, Walker};
 
 /// Groups whose attributes are of use here. Of the patient's (0010, 0012) only whether PatientID differs is ever looked
 /// at; `attributes` hands their bytes on.
 const GROUPS: [u16; 10] = [0x0004, 0x0008, 0x0010, 0x0012, 0x0018, 0x0020, 0x0028, 0x0040, 0x0054, 0x5200];
+
+/// What fills values up to their length.
+const PADDING: [char; 2] = ['\0', ' '];
 
 /// A data set or an item of a sequence.
 #[derive(Debug, Clone)]
@@ -74,37 +78,51 @@ impl<'a> DataSet<'a> {
 
     /// Returns a value as text without padding; several stay joined by backslashes. None when absent or empty.
     pub(crate) fn text(&self, tag: Tag) -> Option<String> {
-        let element = self.element(tag)?;
+        self.value(self.element(tag)?).map(Cow::into_owned)
+    }
+
+    /// As [`text`](Self::text), of an element that was found.
+    pub(crate) fn value(&self, element: &Element) -> Option<Cow<'a, str>> {
+        if let Some(plain) = self.plain(element) {
+            return (!plain.is_empty()).then_some(Cow::Borrowed(plain));
+        }
         let joined = match self.numbers_of(element) {
             Some(numbers) => numbers.iter().map(f64::to_string).collect::<Vec<_>>().join("\\"),
             None if is_text(element.vr) => {
                 let text = self.decoded(element);
-                text.split('\\').map(|value| value.trim_matches(['\0', ' '])).collect::<Vec<_>>().join("\\")
+                text.split('\\').map(|value| value.trim_matches(PADDING)).collect::<Vec<_>>().join("\\")
             }
             None => return None,
         };
-        (!joined.trim_matches('\\').is_empty()).then_some(joined)
+        (!joined.trim_matches('\\').is_empty()).then_some(Cow::Owned(joined))
+    }
+
+    /// Returns whether an element is there and not empty.
+    pub(crate) fn has_value(&self, tag: Tag) -> bool {
+        self.element(tag).is_some_and(|element| self.value(element).is_some())
+    }
+
+    /// The text of nearly all elements: one value that needs no decoding.
+    fn plain(&self, element: &Element) -> Option<&'a str> {
+        let raw = self.bytes.get(element.value..element.end).filter(|raw| is_text(element.vr) && raw.is_ascii())?;
+        let text = std::str::from_utf8(raw).ok().filter(|text| !text.contains(['\\', '\u{1b}']))?;
+        Some(text.trim_matches(PADDING))
     }
 
     /// Returns the numbers of a value, binary or written out; none when one of them is not a number.
     pub(crate) fn numbers(&self, tag: Tag) -> Option<Vec<f64>> {
         let element = self.element(tag)?;
         self.numbers_of(element).or_else(|| {
-            let text = self.text(tag)?;
+            let text = self.value(element)?;
             text.split('\\').map(|value| value.parse().ok()).collect()
         })
     }
 
     fn decoded(&self, element: &Element) -> String {
         let raw = self.bytes.get(element.value..element.end).unwrap_or_default();
-        if raw.is_ascii() {
-            return String::from_utf8_lossy(raw).into_owned();
-        }
-        let charset = self.element(tags::SPECIFIC_CHARACTER_SET).filter(|charset| charset.tag != element.tag);
-        let charset = charset.map(|charset| self.decoded(charset)).unwrap_or_default();
-        let codec = charset.split('\\').filter_map(|code| SpecificCharacterSet::from_code(code.trim())).next_back();
-        let decoded = codec.and_then(|codec| catching_panics(|| codec.decode(raw).ok()).flatten());
-        decoded.unwrap_or_else(|| String::from_utf8_lossy(raw).into_owned())
+        let declared = self.element(tags::SPECIFIC_CHARACTER_SET).filter(|charset| charset.tag != element.tag);
+        let declared = declared.and_then(|charset| self.value(charset));
+        charset::decode(raw, &declared.unwrap_or_default())
     }
 
     fn numbers_of(&self, element: &Element) -> Option<Vec<f64>> {

@@ -21,7 +21,7 @@ pub(crate) const EXPLICIT_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 pub(crate) const DEFLATED_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1.99";
 
 /// Where things lie in a DICOM file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) transfer_syntax: String,
     /// Offset of the first element after the file meta group.

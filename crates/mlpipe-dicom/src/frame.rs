@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::lut::ModalityLut;
+use crate::bytes::Stamp;
+use crate::lut::Table;
 
 /// How the stored numbers of a file are laid out (DICOM PS3.3 C.7.6.3.1).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,11 +37,12 @@ impl PixelFormat {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SourceFile {
     pub(crate) path: PathBuf,
+    pub(crate) stamp: Stamp,
     pub(crate) sop_instance_uid: String,
     pub(crate) transfer_syntax: String,
     pub(crate) pixel_format: PixelFormat,
     /// Maps stored values to modality units instead of slope and intercept.
-    pub(crate) lut: Option<Arc<ModalityLut>>,
+    pub(crate) lut: Option<Arc<Table>>,
 }
 
 /// One stored image plane and its place in the patient.

@@ -18,16 +18,20 @@ const SAME_SPACING: f64 = 1e-4;
 #[derive(Debug, Clone)]
 pub(crate) struct Slice {
     pub(crate) file: Arc<ImageFile>,
-    pub(crate) plane: ImagePlane,
+    index: usize,
 }
 
 impl Slice {
+    pub(crate) fn plane(&self) -> &ImagePlane {
+        &self.file.planes[self.index]
+    }
+
     pub(crate) fn geometry(&self) -> &PlaneGeometry {
-        &self.plane.geometry
+        &self.plane().geometry
     }
 
     pub(crate) fn position(&self) -> [f64; 3] {
-        self.plane.geometry.position
+        self.geometry().position
     }
 }
 
@@ -139,10 +143,12 @@ fn size(file: &ImageFile) -> (usize, usize) {
 fn volume_groups(files: &[Arc<ImageFile>]) -> Vec<Group> {
     let mut by_labels: BTreeMap<Vec<String>, Vec<Slice>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.trouble.is_none()) {
-        for plane in &file.planes {
-            let mut labels = vec![format!("Rows {} Columns {}", size(file).0, size(file).1)];
-            labels.extend(plane.labels.iter().cloned());
-            by_labels.entry(labels).or_default().push(Slice { file: file.clone(), plane: plane.clone() });
+        for (index, plane) in file.planes.iter().enumerate() {
+            let slice = Slice { file: file.clone(), index };
+            match by_labels.get_mut(&plane.labels) {
+                Some(slices) => slices.push(slice),
+                None => drop(by_labels.insert(plane.labels.clone(), vec![slice])),
+            }
         }
     }
     let all: Vec<Vec<String>> = by_labels.keys().cloned().collect();
@@ -152,7 +158,7 @@ fn volume_groups(files: &[Arc<ImageFile>]) -> Vec<Group> {
         groups.extend(by_geometry(slices, &differing));
     }
     let groups: Vec<Group> = groups.into_iter().flat_map(by_discriminator).collect();
-    with_interleaving_warnings(with_orientation_warnings(groups))
+    with_length_warnings(with_interleaving_warnings(with_grid_warnings(with_orientation_warnings(groups))))
 }
 
 /// Returns the labels that are not the same in all groups.
@@ -180,6 +186,8 @@ fn by_geometry(slices: Vec<Slice>, split_by: &[String]) -> Vec<Group> {
             let cosines = [geometry.column_axis, geometry.row_axis].concat();
             let text: Vec<String> = cosines.iter().map(|value| format!("{value:.4}")).collect();
             group.split_by.push(format!("ImageOrientationPatient {}", text.join("\\")));
+            let spacing = geometry.spacing_mm;
+            group.split_by.push(format!("PixelSpacing {}\\{}", spacing[0], spacing[1]));
         }
     }
     groups
@@ -192,8 +200,15 @@ pub(crate) fn same_grid(a: &PlaneGeometry, b: &PlaneGeometry) -> bool {
 }
 
 /// Attributes that tell repetitions of the same slices apart when nothing above did.
-const DISCRIMINATORS: [&str; 6] =
-    ["AcquisitionNumber", "TriggerTime", "InversionTime", "FlipAngle", "ConvolutionKernel", "SliceThickness"];
+const DISCRIMINATORS: [&str; 7] = [
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "TriggerTime",
+    "InversionTime",
+    "FlipAngle",
+    "ConvolutionKernel",
+    "SliceThickness",
+];
 
 /// Splits a group in which positions repeat, if one attribute tells the repetitions apart completely: every value has
 /// the same number of slices and no position twice. Otherwise the group stays whole and is refused by `check`.
@@ -240,6 +255,42 @@ fn with_orientation_warnings(mut groups: Vec<Group>) -> Vec<Group> {
         for group in &mut groups {
             let warning = Problem::new("mixed_orientation", message.clone(), "check that the intended volume is used");
             group.warnings.push(warning);
+        }
+    }
+    groups
+}
+
+/// Warns every volume of a series whose images differ in size or pixel spacing.
+fn with_grid_warnings(mut groups: Vec<Group>) -> Vec<Group> {
+    let grid = |group: &Group| group.slices.first().map(|slice| (size(&slice.file), slice.geometry().spacing_mm));
+    let differ = groups.iter().filter_map(grid).any(|(rows_and_columns, spacing)| {
+        let first = groups.iter().find_map(grid);
+        first.is_some_and(|first| {
+            first.0 != rows_and_columns || first.1.iter().zip(spacing).any(|(a, b)| (a - b).abs() > SAME_SPACING * a)
+        })
+    });
+    if differ {
+        let message = "the series holds images of different Rows, Columns or PixelSpacing; each is a volume of its own";
+        for group in &mut groups {
+            group.warnings.push(Problem::new("mixed_grid", message, "check that the intended volume is used"));
+        }
+    }
+    groups
+}
+
+/// Warns a volume that has fewer slices than another one of its series on the same grid: it may be incomplete.
+fn with_length_warnings(mut groups: Vec<Group>) -> Vec<Group> {
+    let lengths: Vec<(usize, Option<PlaneGeometry>)> =
+        groups.iter().map(|group| (group.slices.len(), group.slices.first().map(|slice| *slice.geometry()))).collect();
+    for group in &mut groups {
+        let Some(own) = group.slices.first().map(|slice| *slice.geometry()) else { continue };
+        let alike = |other: &PlaneGeometry| same_grid(&own, other);
+        let longest =
+            lengths.iter().filter(|(_, grid)| grid.as_ref().is_some_and(alike)).map(|(length, _)| *length).max();
+        if let Some(longest) = longest.filter(|longest| *longest > group.slices.len()) {
+            let message =
+                format!("it has {} slices where another volume of the series has {longest}", group.slices.len());
+            group.warnings.push(Problem::new("fewer_slices", message, "check that the series is complete"));
         }
     }
     groups

@@ -1,7 +1,6 @@
 //! From a file to the image planes it holds: attributes, pixel layout, place in the patient. Headers only.
 //! Whether planes fit together is decided in `group` and `check`; what a single file lacks is found here.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -10,19 +9,31 @@ use std::sync::Arc;
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 
+use crate::bytes::{self, Stamp};
 use crate::codec;
 use crate::data_set::DataSet;
 use crate::element::{self, Layout, PixelData, Stop, name, walk};
 use crate::frame::{PixelFormat, SourceFile};
 use crate::limits::size_text;
-use crate::lut::ModalityLut;
+use crate::lut::Table;
 use crate::plane::{PlaneGeometry, Reader};
-use crate::{Error, Frame, Limits, Problem, RejectedFile, bytes};
+use crate::{Error, Frame, Limits, Problem, RejectedFile};
 
 /// Bytes read at first; the headers of nearly all single-frame images are shorter.
-const FIRST_READ: u64 = 1 << 16;
+const FIRST_READ: u64 = 1 << 13;
+/// Where they are longer, this many times as much is read.
+const READ_MORE: u64 = 8;
+/// Headers of enhanced images of thousands of frames have some megabytes; beyond this a length is taken for a lie.
+const LONGEST_HEADER: u64 = 1 << 28;
 /// Text attributes longer than this are not kept for selection.
 const LONGEST_ATTRIBUTE: usize = 1024;
+
+/// What tells one patient from another, the id first.
+pub(crate) const PATIENT_ATTRIBUTES: [(Tag, &str); 3] = [
+    (tags::PATIENT_ID, "PatientID (0010,0020)"),
+    (tags::PATIENT_NAME, "PatientName (0010,0010)"),
+    (tags::PATIENT_BIRTH_DATE, "PatientBirthDate (0010,0030)"),
+];
 
 /// What a file turned out to be.
 #[derive(Debug)]
@@ -45,13 +56,48 @@ pub(crate) struct ImageFile {
     pub(crate) series_description: String,
     pub(crate) sop_class_uid: String,
     pub(crate) frame_of_reference: Option<String>,
-    /// Digest of PatientID, to tell patients apart without keeping who they are.
-    pub(crate) patient: blake3::Hash,
+    /// Digests of [`PATIENT_ATTRIBUTES`], to tell patients apart without keeping who they are.
+    pub(crate) patient: [Option<blake3::Hash>; 3],
     pub(crate) monochrome1: bool,
-    pub(crate) attributes: BTreeMap<Tag, String>,
+    pub(crate) attributes: Attributes,
     pub(crate) planes: Vec<ImagePlane>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) warnings: Vec<Problem>,
+}
+
+/// The text and number attributes of a file, in the order of their tags. One text holds all values: ten thousand files
+/// with forty attributes each would be as many allocations.
+#[derive(Debug, Default)]
+pub(crate) struct Attributes {
+    text: String,
+    ends: Vec<(Tag, usize)>,
+}
+
+impl Attributes {
+    fn of(object: &DataSet) -> Self {
+        let mut attributes = Attributes::default();
+        for element in object.elements().iter().filter(|element| is_selected_group(element.tag)) {
+            let value = is_selectable(element.vr).then(|| object.value(element)).flatten();
+            if let Some(value) = value.filter(|value| value.len() <= LONGEST_ATTRIBUTE) {
+                attributes.text.push_str(&value);
+                attributes.ends.push((element.tag, attributes.text.len()));
+            }
+        }
+        attributes
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Tag, &str)> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        starts.zip(&self.ends).map(|(start, (tag, end))| (*tag, &self.text[start..*end]))
+    }
+
+    pub(crate) fn get(&self, tag: Tag) -> Option<&str> {
+        self.iter().find(|(found, _)| *found == tag).map(|(_, value)| value)
+    }
+}
+
+fn is_selected_group(tag: Tag) -> bool {
+    matches!(tag.0, 0x0008 | 0x0018 | 0x0020 | 0x0028 | 0x0040 | 0x0054)
 }
 
 /// Why an image cannot be used.
@@ -70,8 +116,18 @@ pub(crate) struct ImagePlane {
     pub(crate) geometry: PlaneGeometry,
     pub(crate) slope: f64,
     pub(crate) intercept: f64,
+    /// Whether both slope and intercept are said; none when neither is.
+    pub(crate) rescaled: Option<Rescaled>,
     /// What tells volumes of one series apart, as `Keyword value`, in a fixed order.
     pub(crate) labels: Vec<String>,
+}
+
+/// How stored values become modality units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rescaled {
+    BySlopeAndIntercept,
+    ByOneOfTheTwo,
+    ByTable,
 }
 
 /// Reads the header of a file.
@@ -86,64 +142,82 @@ pub(crate) fn read_header(path: &Path, limits: Limits) -> FileKind {
             rejected(path, damage("not_dicom", "it has no DICOM header"))
         }
         Ok(Skeleton::NotDicom) => FileKind::Other,
-        Ok(Skeleton::Walked { bytes, layout, broken, file_length }) => {
-            let problem = broken.map(|message| damage("truncated_file", &message));
-            interpret(path, &bytes, &layout, problem, file_length, limits)
-        }
+        Ok(Skeleton::Walked(walked)) => interpret(path, &walked, limits),
     }
 }
 
 /// The bytes of a header and where its elements lie.
 pub(crate) enum Skeleton {
     NotDicom,
-    Walked { bytes: Vec<u8>, layout: Layout, broken: Option<String>, file_length: u64 },
+    Walked(Walked),
+}
+
+/// The beginning of a DICOM file.
+struct Walked {
+    bytes: Vec<u8>,
+    layout: Layout,
+    broken: Option<Problem>,
+    /// Length of the file, inflated.
+    file_length: u64,
+    stamp: Stamp,
+}
+
+impl Walked {
+    fn of(bytes: Vec<u8>, (layout, broken): (Layout, Option<Problem>), file_length: u64, stamp: Stamp) -> Skeleton {
+        Skeleton::Walked(Walked { bytes, layout, broken, file_length, stamp })
+    }
 }
 
 /// Reads as much of a file as holds its header, and finds the elements.
 pub(crate) fn read_skeleton(path: &Path, limits: Limits) -> std::io::Result<Skeleton> {
     let mut file = File::open(path)?;
-    let file_length = file.metadata()?.len();
+    let stamp = Stamp::of(&file)?;
+    let file_length = stamp.length;
     let mut bytes = Vec::new();
     let mut wanted = FIRST_READ;
+    let longest = limits.memory.min(LONGEST_HEADER);
     loop {
-        let missing = wanted.min(file_length).saturating_sub(bytes.len() as u64);
-        if file.by_ref().take(missing).read_to_end(&mut bytes)? as u64 != missing {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        let (layout, broken) = match walk(&bytes, file_length) {
+        let before = bytes.len();
+        bytes.resize(wanted.min(file_length) as usize, 0);
+        file.read_exact(&mut bytes[before..])?;
+        let walked = match walk(&bytes, file_length) {
             Err(Stop::NotDicom) => return Ok(Skeleton::NotDicom),
+            Err(Stop::NeedMore) if bytes.len() as u64 >= longest => {
+                let message = format!("its header is longer than {}", size_text(longest.into()));
+                (Layout::default(), Some(damage("too_large", &message)))
+            }
             Err(Stop::NeedMore) => {
-                wanted *= 4;
+                wanted = wanted.saturating_mul(READ_MORE).min(longest);
                 continue;
             }
-            Err(Stop::Damaged { message, so_far }) => (*so_far, Some(message)),
+            Err(Stop::Damaged { message, so_far }) => (*so_far, Some(damage("truncated_file", &message))),
             Ok(layout) if layout.transfer_syntax == element::DEFLATED_LITTLE_ENDIAN => {
-                file.read_to_end(&mut bytes)?;
-                return Ok(inflated_skeleton(bytes, layout, limits));
+                file.take(limits.memory).read_to_end(&mut bytes)?;
+                return Ok(inflated_skeleton(bytes, layout, stamp, limits));
             }
             Ok(layout) => {
                 let broken = broken_pixel_data(&mut file, file_length, &layout);
-                (layout, broken)
+                (layout, broken.map(|message| damage("truncated_file", &message)))
             }
         };
-        return Ok(Skeleton::Walked { bytes, layout, broken, file_length });
+        return Ok(Walked::of(bytes, walked, file_length, stamp));
     }
 }
 
-fn inflated_skeleton(bytes: Vec<u8>, layout: Layout, limits: Limits) -> Skeleton {
+fn inflated_skeleton(bytes: Vec<u8>, layout: Layout, stamp: Stamp, limits: Limits) -> Skeleton {
     let (mut bytes, walked) = bytes::inflated(bytes, layout, limits.memory);
     let file_length = bytes.len() as u64;
-    let (layout, broken) = match walked {
+    let walked = match walked {
         Ok(layout) => {
             let length = layout.pixel_data.and_then(|data| Some((data, data.length?)));
             let broken = length.and_then(|(data, length)| too_long(data, length, file_length));
             bytes.truncate(layout.header_end);
-            (layout, broken)
+            (layout, broken.map(|message| damage("truncated_file", &message)))
         }
-        Err(Stop::Damaged { message, so_far }) => (*so_far, Some(message)),
+        Err(Stop::Damaged { message, so_far }) => (*so_far, Some(damage("truncated_file", &message))),
         Err(Stop::NotDicom | Stop::NeedMore) => return Skeleton::NotDicom,
     };
-    Skeleton::Walked { bytes, layout, broken, file_length }
+    Walked::of(bytes, walked, file_length, stamp)
 }
 
 fn too_long(data: PixelData, length: usize, file_length: u64) -> Option<String> {
@@ -165,50 +239,42 @@ fn broken_pixel_data(file: &mut File, file_length: u64, layout: &Layout) -> Opti
     }
 }
 
-fn interpret(
-    path: &Path,
-    bytes: &[u8],
-    layout: &Layout,
-    broken: Option<Problem>,
-    file_length: u64,
-    limits: Limits,
-) -> FileKind {
-    let object = DataSet::of(bytes, layout);
+fn interpret(path: &Path, walked: &Walked, limits: Limits) -> FileKind {
+    let object = DataSet::of(&walked.bytes, &walked.layout);
     if object.element(tags::DIRECTORY_RECORD_SEQUENCE).is_some() {
         return FileKind::Other;
     }
-    if broken.is_none() && layout.pixel_data.is_none() {
+    let broken = walked.broken.clone();
+    if broken.is_none() && walked.layout.pixel_data.is_none() {
         return rejected(path, no_image(&object));
     }
     let Some(series_instance_uid) = object.text(tags::SERIES_INSTANCE_UID) else {
         let missing = || missing(tags::SERIES_INSTANCE_UID);
         return rejected(path, broken.unwrap_or_else(missing));
     };
-    FileKind::Image(Box::new(image_file(path, &object, series_instance_uid, layout, broken, file_length, limits)))
+    FileKind::Image(Box::new(image_file(path, &object, series_instance_uid, walked, limits)))
 }
 
 fn image_file(
     path: &Path,
     object: &DataSet,
     series_instance_uid: String,
-    layout: &Layout,
-    broken: Option<Problem>,
-    file_length: u64,
+    walked: &Walked,
     limits: Limits,
 ) -> ImageFile {
     let sop_instance_uid = object.text(tags::SOP_INSTANCE_UID);
-    let PixelPart { format: pixel_format, lut, trouble: unreadable, warnings } =
-        PixelPart::of(object, layout, file_length, limits);
+    let PixelPart { format: pixel_format, lut, trouble: unreadable, warnings } = PixelPart::of(object, walked, limits);
     let nameless = sop_instance_uid.is_none().then(|| Trouble::Damage(missing(tags::SOP_INSTANCE_UID)));
-    let trouble = broken.map(Trouble::Damage).or(nameless).or(unreadable);
-    let planes = if trouble.is_none() { planes(object, pixel_format.frames) } else { Ok(Vec::new()) };
+    let trouble = walked.broken.clone().map(Trouble::Damage).or(nameless).or(unreadable);
+    let planes = if trouble.is_none() { planes(object, &pixel_format) } else { Ok(Vec::new()) };
     let trouble = trouble.or(planes.as_ref().err().cloned()).map(|trouble| trouble.in_file(path));
     let get = |tag| object.text(tag).unwrap_or_default();
     ImageFile {
         source: Arc::new(SourceFile {
             path: path.to_path_buf(),
+            stamp: walked.stamp,
             sop_instance_uid: sop_instance_uid.unwrap_or_default(),
-            transfer_syntax: layout.transfer_syntax.clone(),
+            transfer_syntax: walked.layout.transfer_syntax.clone(),
             pixel_format,
             lut,
         }),
@@ -218,9 +284,9 @@ fn image_file(
         series_description: get(tags::SERIES_DESCRIPTION),
         sop_class_uid: get(tags::SOP_CLASS_UID),
         frame_of_reference: object.text(tags::FRAME_OF_REFERENCE_UID),
-        patient: blake3::hash(get(tags::PATIENT_ID).as_bytes()),
+        patient: PATIENT_ATTRIBUTES.map(|(tag, _)| Some(blake3::hash(object.text(tag)?.as_bytes()))),
         monochrome1: get(tags::PHOTOMETRIC_INTERPRETATION) == "MONOCHROME1",
-        attributes: attributes(object),
+        attributes: Attributes::of(object),
         planes: planes.unwrap_or_default(),
         trouble,
         warnings: warnings.into_iter().map(|warning| warning.in_file(path)).collect(),
@@ -245,22 +311,23 @@ impl Trouble {
 /// What a header says of the pixels, and why they cannot be read.
 struct PixelPart {
     format: PixelFormat,
-    lut: Option<Arc<ModalityLut>>,
+    lut: Option<Arc<Table>>,
     trouble: Option<Trouble>,
     warnings: Vec<Problem>,
 }
 
 impl PixelPart {
-    fn of(object: &DataSet, layout: &Layout, file_length: u64, limits: Limits) -> Self {
+    fn of(object: &DataSet, walked: &Walked, limits: Limits) -> Self {
+        let layout = &walked.layout;
         let read = pixel_format(object, layout);
         let unreadable = read.as_ref().err().cloned();
         let format = read.unwrap_or_default();
         let mut warnings = Vec::new();
-        let lut = ModalityLut::of(object, format.signed);
+        let lut = Table::modality(object, format.signed);
         let trouble = unsupported_kind(object, layout)
             .or(unreadable)
-            .or_else(|| wrong_length(&format, layout, file_length, &mut warnings).map(Trouble::Damage))
-            .or_else(|| too_large(&format, layout, limits).map(Trouble::Kind))
+            .or_else(|| wrong_length(&format, walked, &mut warnings).map(Trouble::Damage))
+            .or_else(|| too_large(&format, walked, limits).map(Trouble::Kind))
             .or_else(|| lut.as_ref().err().cloned().map(Trouble::Kind));
         PixelPart { format, lut: lut.unwrap_or_default().map(Arc::new), trouble, warnings }
     }
@@ -374,9 +441,17 @@ fn pixel_format(object: &DataSet, layout: &Layout) -> Result<PixelFormat, Troubl
 }
 
 /// Refuses sizes that only claims stand for. Native pixels are there; compressed ones can claim any size.
-fn too_large(format: &PixelFormat, layout: &Layout, limits: Limits) -> Option<Problem> {
-    let compressed = !is_native(&layout.transfer_syntax);
+fn too_large(format: &PixelFormat, walked: &Walked, limits: Limits) -> Option<Problem> {
+    let compressed = !is_native(&walked.layout.transfer_syntax);
     let voxels = format.pixels() * format.frames as u128;
+    if walked.file_length > limits.memory {
+        let message = format!(
+            "the file has {}, more than the {} allowed",
+            size_text(walked.file_length.into()),
+            size_text(limits.memory.into())
+        );
+        return Some(Problem::new("too_large", message, "split the file, or allow more with --max-memory"));
+    }
     if voxels * 4 <= u128::from(limits.memory) && !(compressed && format.pixels() > limits.compressed_pixels()) {
         return None;
     }
@@ -390,31 +465,48 @@ fn too_large(format: &PixelFormat, layout: &Layout, limits: Limits) -> Option<Pr
     Some(Problem::new("too_large", message, "check Rows and Columns, or allow more with --max-memory"))
 }
 
-/// Reads what is needed to decode all frames of a file, wherever they lie in the patient.
-pub(crate) fn read_pixel_source(path: &Path, limits: Limits) -> crate::Result<Vec<Frame>> {
-    let refused = |problem: &Problem| Error::Pixels {
+fn refused(path: &Path, problem: &Problem) -> Error {
+    Error::Pixels {
         path: path.to_path_buf(),
         code: problem.code.clone(),
         message: format!("{}; {}", problem.message, problem.cure),
-    };
-    let skeleton = read_skeleton(path, limits);
-    let skeleton = skeleton.map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let Skeleton::Walked { bytes, layout, broken, file_length } = skeleton else {
-        return Err(refused(&damage("not_dicom", "it has no DICOM header")));
-    };
-    let object = DataSet::of(&bytes, &layout);
-    if broken.is_none() && layout.pixel_data.is_none() {
+    }
+}
+
+fn walked(path: &Path, limits: Limits) -> crate::Result<Walked> {
+    match read_skeleton(path, limits).map_err(|source| Error::Read { path: path.to_path_buf(), source })? {
+        Skeleton::Walked(walked) => Ok(walked),
+        Skeleton::NotDicom => Err(refused(path, &damage("not_dicom", "it has no DICOM header"))),
+    }
+}
+
+/// Gives the attributes of a file to `read`.
+pub(crate) fn with_header<T>(
+    path: &Path,
+    limits: Limits,
+    read: impl FnOnce(&DataSet) -> Result<T, Problem>,
+) -> crate::Result<T> {
+    let walked = walked(path, limits)?;
+    read(&DataSet::of(&walked.bytes, &walked.layout)).map_err(|problem| refused(path, &problem))
+}
+
+/// Reads what is needed to decode all frames of a file, wherever they lie in the patient.
+pub(crate) fn read_pixel_source(path: &Path, limits: Limits) -> crate::Result<Vec<Frame>> {
+    let refused = |problem: &Problem| refused(path, problem);
+    let walked = walked(path, limits)?;
+    let object = DataSet::of(&walked.bytes, &walked.layout);
+    if walked.broken.is_none() && walked.layout.pixel_data.is_none() {
         return Err(refused(&no_image(&object)));
     }
-    let broken = broken.map(|message| damage("truncated_file", &message));
-    let part = PixelPart::of(&object, &layout, file_length, limits);
-    if let Some(problem) = broken.as_ref().or(part.trouble.as_ref().map(Trouble::problem)) {
+    let part = PixelPart::of(&object, &walked, limits);
+    if let Some(problem) = walked.broken.as_ref().or(part.trouble.as_ref().map(Trouble::problem)) {
         return Err(refused(problem));
     }
     let file = Arc::new(SourceFile {
         path: path.to_path_buf(),
+        stamp: walked.stamp,
         sop_instance_uid: object.text(tags::SOP_INSTANCE_UID).unwrap_or_default(),
-        transfer_syntax: layout.transfer_syntax,
+        transfer_syntax: walked.layout.transfer_syntax.clone(),
         pixel_format: part.format,
         lut: part.lut,
     });
@@ -431,13 +523,9 @@ pub(crate) fn read_pixel_source(path: &Path, limits: Limits) -> crate::Result<Ve
 }
 
 /// Compares the length of native pixel data with what the header promises.
-fn wrong_length(
-    format: &PixelFormat,
-    layout: &Layout,
-    file_length: u64,
-    warnings: &mut Vec<Problem>,
-) -> Option<Problem> {
-    let length = layout.pixel_data?.length? as u128;
+fn wrong_length(format: &PixelFormat, walked: &Walked, warnings: &mut Vec<Problem>) -> Option<Problem> {
+    let file_length = walked.file_length;
+    let length = walked.layout.pixel_data?.length? as u128;
     let expected = format.stored_bytes();
     let named = format!(
         "PixelData (7FE0,0010) has {length} bytes where Rows {}, Columns {}, BitsAllocated {} and NumberOfFrames {} \
@@ -447,13 +535,21 @@ fn wrong_length(
     if length < expected {
         return Some(damage("truncated_file", &format!("{named} (file length {file_length})")));
     }
+    if length >= 2 * expected {
+        return Some(Problem::new(
+            "pixel_data_length",
+            named,
+            "compare NumberOfFrames and BitsAllocated with the scanner",
+        ));
+    }
     if length > expected + expected % 2 {
         warnings.push(Problem::new("extra_pixel_data", named, "the first bytes are used; compare with the scanner"));
     }
     None
 }
 
-fn planes(object: &DataSet, frames: usize) -> Result<Vec<ImagePlane>, Trouble> {
+fn planes(object: &DataSet, format: &PixelFormat) -> Result<Vec<ImagePlane>, Trouble> {
+    let frames = format.frames;
     let per_frame = object.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
     if per_frame.is_empty() && frames > 1 {
         return Err(Trouble::Kind(Problem::new(
@@ -474,20 +570,9 @@ fn planes(object: &DataSet, frames: usize) -> Result<Vec<ImagePlane>, Trouble> {
     }
     let shared = object.items(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE);
     let shared = shared.first();
-    (0..frames)
-        .map(|number| Reader { object, shared, frame: per_frame.get(number) }.plane(number).map_err(Trouble::Damage))
-        .collect()
-}
-
-fn attributes(object: &DataSet) -> BTreeMap<Tag, String> {
-    object
-        .elements()
-        .iter()
-        .filter(|element| matches!(element.tag.0, 0x0008 | 0x0018 | 0x0020 | 0x0028 | 0x0040 | 0x0054))
-        .filter(|element| is_selectable(element.vr))
-        .filter_map(|element| Some((element.tag, object.text(element.tag)?)))
-        .filter(|(_, value)| value.len() <= LONGEST_ATTRIBUTE)
-        .collect()
+    let size = format!("Rows {} Columns {}", format.rows, format.columns);
+    let plane = |number| Reader { object, shared, frame: per_frame.get(number) }.plane(number, &size);
+    (0..frames).map(|number| plane(number).map_err(Trouble::Damage)).collect()
 }
 
 /// Returns whether attributes of this kind can be used in selection rules: text and numbers, never person names.

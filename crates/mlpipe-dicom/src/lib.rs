@@ -9,8 +9,10 @@
 //!
 //! What cannot be read rightly is refused with a stable code, the file, the attribute and the cure; nothing is guessed.
 
+mod agree;
 mod attributes;
 mod bytes;
+mod charset;
 mod check;
 mod codec;
 mod compare;
@@ -32,6 +34,7 @@ mod manifest;
 mod nifti;
 mod pixels;
 mod plane;
+mod presentation;
 mod problem;
 mod resample;
 mod rules;
@@ -55,6 +58,7 @@ pub use limits::Limits;
 pub use load::{load_series, load_volume, plan_series};
 pub use manifest::{ManifestInstance, SeriesManifest};
 pub use pixels::{Pixels, read_pixels};
+pub use presentation::{Presentation, Window, WindowFunction, read_presentation};
 pub use problem::{Problem, RejectedFile, Status};
 pub use rules::{Preference, SelectionRules};
 pub use scan::{Scan, Series, VolumePlan, scan, scan_within};

@@ -15,13 +15,9 @@ const FLOAT32: i16 = 16;
 const SCANNER_COORDINATES: i16 = 1;
 const MILLIMETRES: u8 = 2;
 
-/// Writes a volume, compressed when the name ends in `.gz`. The first index of the file is the column, then row, slice.
-pub(crate) fn write(path: &Path, volume: &Volume) -> Result<()> {
-    let compressed = path.extension().is_some_and(|extension| extension == "gz");
+/// Writes a volume, compressed. The first index of the file is the column, then row, slice.
+pub(crate) fn write_gz(path: &Path, volume: &Volume) -> Result<()> {
     write_whole(path, |writer| {
-        if !compressed {
-            return write_all(writer, volume);
-        }
         let mut encoder = flate2::write::GzEncoder::new(BufWriter::new(writer), flate2::Compression::fast());
         write_all(&mut encoder, volume)?;
         encoder.finish()?.flush()
@@ -50,7 +46,8 @@ fn ras([left, posterior, superior]: [f64; 3]) -> [f64; 3] {
     [-left, -posterior, superior]
 }
 
-fn header(geometry: &VolumeGeometry) -> Result<Vec<u8>, String> {
+/// Returns what stands before the voxels, which follow as f32, little endian, slice by slice, row by row.
+pub(crate) fn header(geometry: &VolumeGeometry) -> Result<Vec<u8>, String> {
     let [slices, rows, columns] = geometry.shape;
     let spacing = [geometry.spacing_mm[2], geometry.spacing_mm[1], geometry.spacing_mm[0]];
     let axes = axes_ras(geometry);

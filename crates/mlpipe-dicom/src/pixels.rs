@@ -1,7 +1,7 @@
 //! Stored bytes to numbers in modality units: every bit layout of DICOM PS3.5 section 8, native or compressed, by slope
-//! and intercept or by Modality LUT, in f64, then f32.
+//! and intercept or by Modality LUT, rounded once, to f32.
 
-use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -10,7 +10,11 @@ use crate::codec::{self, Failure, Samples};
 use crate::element::{EXPLICIT_BIG_ENDIAN, Layout, PixelData};
 use crate::frame::{PixelFormat, SourceFile};
 use crate::header::read_pixel_source;
+use crate::lut::Table;
 use crate::{Error, Frame, Limits, Result, bytes};
+
+/// Whole numbers up to this are f32 numbers.
+const EXACT_IN_F32: f64 = 16_777_216.0;
 
 /// The values of an image file without regard to where they lie in the patient.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,67 +34,178 @@ pub fn read_pixels(path: &Path, limits: Limits) -> Result<Pixels> {
     let format = frames[0].file.pixel_format.clone();
     let size = format.rows * format.columns;
     let mut values = vec![0.0; size * format.frames];
-    decode_file(&frames[0].file, frames.iter().zip(values.chunks_mut(size)).collect(), limits)?;
+    let image = OpenImage::read(&frames[0].file, limits, Vec::new())?;
+    let pairs = frames.par_iter().zip(values.par_chunks_mut(size));
+    pairs.try_for_each(|(frame, voxels)| image.decode(frame, voxels))?;
     Ok(Pixels { shape: [format.frames, format.rows, format.columns], values })
 }
 
-/// Decodes frames of one file, each given with the voxels it is to fill (`[row, column]`, modality units).
-pub(crate) fn decode_file(source: &SourceFile, frames: Vec<(&Frame, &mut [f32])>, limits: Limits) -> Result<()> {
-    let read = bytes::whole(&source.path, limits.memory);
-    let (bytes, layout) = read.map_err(|error| Error::Read { path: source.path.clone(), source: error })?;
-    let changed = || Error::Changed { path: source.path.clone() };
-    let layout = layout.ok().filter(|layout| layout.transfer_syntax == source.transfer_syntax).ok_or_else(changed)?;
-    let data = layout.pixel_data.ok_or_else(changed)?;
-    match data.length {
-        Some(length) if !codec::COMPRESSED.contains(&layout.transfer_syntax.as_str()) => {
-            let end = data.value.saturating_add(length).min(bytes.len());
-            let native = Native::new(source, &bytes[data.value.min(end)..end], &layout, data);
-            frames.into_iter().try_for_each(|(frame, voxels)| native.read(frame, voxels))
-        }
-        _ => decode_compressed(source, &bytes, data, frames),
-    }
+/// An image file in memory, ready to give its frames.
+pub(crate) struct OpenImage<'a> {
+    source: &'a SourceFile,
+    bytes: Vec<u8>,
+    stored: Stored,
 }
 
-fn decode_compressed(
-    source: &SourceFile,
-    bytes: &[u8],
-    data: PixelData,
-    frames: Vec<(&Frame, &mut [f32])>,
-) -> Result<()> {
-    let streams = match data.length {
-        None => codec::frames(bytes, data.value, source.pixel_format.frames),
-        Some(_) => Err("has a defined length, which compressed pixels cannot have".into()),
-    };
-    let streams = streams.map_err(|message| pixels_error(source, ("undecodable_pixels", message)))?;
-    frames.into_par_iter().try_for_each(|(frame, voxels)| {
-        let failed = |failure| pixels_error(source, failure);
-        let stream = streams.get(frame.number).ok_or_else(|| Error::Changed { path: source.path.clone() })?;
-        let samples = codec::decode(stream, &source.transfer_syntax, &source.pixel_format).map_err(failed)?;
-        let stored = StoredBits::of(&samples, &source.pixel_format).map_err(failed)?;
+/// How the pixels of a file are stored.
+enum Stored {
+    /// One after the other, in this range.
+    Native { range: Range<usize>, big_endian: bool },
+    /// The fragments of each frame.
+    Compressed(Vec<Vec<Range<usize>>>),
+}
+
+impl<'a> OpenImage<'a> {
+    /// Reads a file over what `bytes` held: large buffers are cheap to reuse and expensive to get.
+    pub(crate) fn read(source: &'a SourceFile, limits: Limits, mut bytes: Vec<u8>) -> Result<Self> {
+        let read = bytes::whole(&source.path, source.stamp, limits.memory, &mut bytes);
+        let layout = read.map_err(|error| Error::Read { path: source.path.clone(), source: error })?;
+        let layout = layout.filter(|layout| layout.transfer_syntax == source.transfer_syntax);
+        let pixel_data = layout.as_ref().and_then(|layout| layout.pixel_data);
+        let (Some(layout), Some(data)) = (layout, pixel_data) else {
+            return Err(Error::Changed { path: source.path.clone() });
+        };
+        let stored = stored(source, &mut bytes, &layout, data)
+            .map_err(|message| pixels_error(source, ("undecodable_pixels", message)))?;
+        Ok(OpenImage { source, bytes, stored })
+    }
+
+    /// Returns the memory of the file, to be used for the next one.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Fills `voxels`, `[row, column]`, with a frame in modality units.
+    pub(crate) fn decode(&self, frame: &Frame, voxels: &mut [f32]) -> Result<()> {
+        match &self.stored {
+            Stored::Native { range, big_endian } => self.native(&self.bytes[range.clone()], *big_endian, frame, voxels),
+            Stored::Compressed(streams) => {
+                let fragments =
+                    streams.get(frame.number).ok_or_else(|| Error::Changed { path: self.source.path.clone() })?;
+                self.compressed(&codec::joined(&self.bytes, fragments), frame, voxels)
+            }
+        }
+    }
+
+    fn compressed(&self, stream: &[u8], frame: &Frame, voxels: &mut [f32]) -> Result<()> {
+        let failed = |failure| pixels_error(self.source, failure);
+        let format = &self.source.pixel_format;
+        let samples = codec::decode(stream, &self.source.transfer_syntax, format).map_err(failed)?;
+        let stored = StoredBits::of(&samples, format).map_err(failed)?;
         if samples.bits.len() != voxels.len() {
             return Err(failed(("undecodable_pixels", format!("decoding gives {} pixels", samples.bits.len()))));
         }
-        let scale = Scale::of(frame);
-        voxels.iter_mut().zip(&samples.bits).for_each(|(voxel, bits)| *voxel = scale.apply(stored.value(*bits)));
+        Scale::of(frame, format).fill(voxels, samples.bits.iter().copied(), stored);
         Ok(())
-    })
+    }
+
+    fn native(&self, bytes: &[u8], big_endian: bool, frame: &Frame, voxels: &mut [f32]) -> Result<()> {
+        let format = &self.source.pixel_format;
+        let size = format.rows * format.columns;
+        let bits = size * usize::from(format.bits_allocated);
+        let first_bit = frame.number * bits;
+        let raw = bytes.get(first_bit / 8..(first_bit + bits).div_ceil(8)).ok_or_else(|| {
+            let message = format!("frame {} needs bytes that are not there", frame.number);
+            pixels_error(self.source, ("truncated_file", message))
+        })?;
+        let (scale, stored) = (Scale::of(frame, format), StoredBits::native(format));
+        match (format.bits_allocated, format.float, big_endian) {
+            (1, ..) => {
+                scale.fill(voxels, (first_bit % 8..).map(|bit| u32::from(raw[bit / 8] >> (bit % 8) & 1)), stored);
+            }
+            (8, ..) => scale.fill(voxels, raw.iter().map(|byte| u32::from(*byte)), stored),
+            (16, _, false) => scale.fill(voxels, numbers(raw, |pair| u16::from_le_bytes(pair).into()), stored),
+            (16, _, true) => scale.fill(voxels, numbers(raw, |pair| u16::from_be_bytes(pair).into()), stored),
+            (32, false, false) => scale.fill(voxels, numbers(raw, u32::from_le_bytes), stored),
+            (32, false, true) => scale.fill(voxels, numbers(raw, u32::from_be_bytes), stored),
+            (32, true, false) => scale.fill_floats(voxels, numbers(raw, |quad| f32::from_le_bytes(quad).into())),
+            (32, true, true) => scale.fill_floats(voxels, numbers(raw, |quad| f32::from_be_bytes(quad).into())),
+            (.., false) => scale.fill_floats(voxels, numbers(raw, f64::from_le_bytes)),
+            (.., true) => scale.fill_floats(voxels, numbers(raw, f64::from_be_bytes)),
+        }
+        Ok(())
+    }
 }
 
-/// Modality units of a stored value (DICOM PS3.3 C.11.1.1.2).
-struct Scale<'a>(&'a Frame);
+fn stored(source: &SourceFile, bytes: &mut [u8], layout: &Layout, data: PixelData) -> Result<Stored, String> {
+    let compressed = codec::COMPRESSED.contains(&layout.transfer_syntax.as_str());
+    let Some(length) = data.length else {
+        return codec::frames(bytes, data.value, source.pixel_format.frames).map(Stored::Compressed);
+    };
+    if compressed {
+        return Err("has a defined length, which compressed pixels cannot have".into());
+    }
+    const FIRST_ITEM: [u8; 4] = [0xFE, 0xFF, 0x00, 0xE0];
+    if length as u128 > source.pixel_format.stored_bytes() + 1
+        && bytes.get(data.value..).is_some_and(|value| value.starts_with(&FIRST_ITEM))
+    {
+        return Err(format!("holds compressed fragments, TransferSyntaxUID says {}", source.transfer_syntax));
+    }
+    let end = data.value.saturating_add(length).min(bytes.len());
+    let range = data.value.min(end)..end;
+    let big_endian = layout.transfer_syntax == EXPLICIT_BIG_ENDIAN;
+    if big_endian && data.vr == Some(*b"OW") && source.pixel_format.bits_allocated <= 8 {
+        // Two samples share a word of OW, the first in its low byte (DICOM PS3.5 8.1.1, 7.3).
+        bytes[range.clone()].as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.swap(0, 1));
+    }
+    Ok(Stored::Native { range, big_endian })
+}
+
+fn numbers<const N: usize, T>(raw: &[u8], number: impl Fn([u8; N]) -> T) -> impl Iterator<Item = T> {
+    raw.as_chunks::<N>().0.iter().map(move |bytes| number(*bytes))
+}
+
+/// Modality units of stored values (DICOM PS3.3 C.11.1.1.2).
+enum Scale<'a> {
+    Table(&'a Table),
+    /// Slope and intercept that f32 arithmetic does not round: twice as fast, and the same numbers.
+    Whole(f32, f32),
+    Linear(f64, f64),
+}
 
 impl<'a> Scale<'a> {
-    fn of(frame: &'a Frame) -> Self {
-        Scale(frame)
+    fn of(frame: &'a Frame, format: &PixelFormat) -> Self {
+        if let Some(table) = &frame.file.lut {
+            return Scale::Table(table);
+        }
+        let (slope, intercept) = (frame.slope, frame.intercept);
+        let largest = slope.abs() * 2_f64.powi(format.bits_stored.into()) + intercept.abs();
+        let whole = slope.fract() == 0.0 && intercept.fract() == 0.0 && largest <= EXACT_IN_F32;
+        if whole { Scale::Whole(slope as f32, intercept as f32) } else { Scale::Linear(slope, intercept) }
     }
 
     #[inline]
-    fn apply(&self, stored: f64) -> f32 {
-        match &self.0.file.lut {
-            None => (self.0.slope * stored + self.0.intercept) as f32,
-            Some(lut) => lut.value(stored) as f32,
+    fn fill(&self, voxels: &mut [f32], samples: impl Iterator<Item = u32>, stored: StoredBits) {
+        match *self {
+            Scale::Table(table) => fill(voxels, samples, |bits| table.value(stored.value(bits)) as f32),
+            Scale::Linear(slope, intercept) => {
+                fill(voxels, samples, |bits| (slope * stored.value(bits) + intercept) as f32);
+            }
+            Scale::Whole(slope, intercept) if stored.signed => {
+                fill(voxels, samples, |bits| slope * stored.signed(bits) as f32 + intercept);
+            }
+            // At most 24 bits are left: as a signed number they convert in one instruction.
+            Scale::Whole(slope, intercept) => {
+                fill(voxels, samples, |bits| slope * (stored.unsigned(bits) as i32) as f32 + intercept);
+            }
         }
     }
+
+    #[inline]
+    fn fill_floats(&self, voxels: &mut [f32], samples: impl Iterator<Item = f64>) {
+        match *self {
+            Scale::Table(table) => fill(voxels, samples, |value| table.value(value) as f32),
+            Scale::Whole(slope, intercept) => {
+                fill(voxels, samples, |value| (f64::from(slope) * value + f64::from(intercept)) as f32);
+            }
+            Scale::Linear(slope, intercept) => fill(voxels, samples, |value| (slope * value + intercept) as f32),
+        }
+    }
+}
+
+#[inline]
+fn fill<T>(voxels: &mut [f32], samples: impl Iterator<Item = T>, value: impl Fn(T) -> f32) {
+    voxels.iter_mut().zip(samples).for_each(|(voxel, sample)| *voxel = value(sample));
 }
 
 /// Which bits of a sample are the number. Bits outside HighBit and BitsStored are ignored: old overlays live there.
@@ -133,76 +248,18 @@ impl StoredBits {
 
     #[inline]
     fn value(self, sample: u32) -> f64 {
-        let aligned = sample << self.left;
-        if self.signed { f64::from((aligned as i32) >> self.right) } else { f64::from(aligned >> self.right) }
-    }
-}
-
-/// Uncompressed pixel data.
-struct Native<'a> {
-    source: &'a SourceFile,
-    bytes: Cow<'a, [u8]>,
-    big_endian: bool,
-}
-
-impl<'a> Native<'a> {
-    fn new(source: &'a SourceFile, bytes: &'a [u8], layout: &Layout, data: PixelData) -> Self {
-        let big_endian = layout.transfer_syntax == EXPLICIT_BIG_ENDIAN;
-        let swapped = big_endian && data.vr == Some(*b"OW") && source.pixel_format.bits_allocated <= 8;
-        // Two samples share a word of OW, the first in its low byte (DICOM PS3.5 8.1.1, 7.3).
-        let bytes = if swapped {
-            Cow::Owned(bytes.chunks_exact(2).flat_map(|pair| [pair[1], pair[0]]).collect())
-        } else {
-            Cow::Borrowed(bytes)
-        };
-        Native { source, bytes, big_endian }
+        if self.signed { self.signed(sample).into() } else { self.unsigned(sample).into() }
     }
 
-    fn read(&self, frame: &Frame, voxels: &mut [f32]) -> Result<()> {
-        let format = &self.source.pixel_format;
-        let scale = Scale::of(frame);
-        let size = format.rows * format.columns;
-        let first_bit = frame.number * size * usize::from(format.bits_allocated);
-        let bits = size * usize::from(format.bits_allocated);
-        let raw = self.bytes.get(first_bit / 8..(first_bit + bits).div_ceil(8)).ok_or_else(|| {
-            let message = format!("frame {} needs bytes that are not there", frame.number);
-            pixels_error(self.source, ("truncated_file", message))
-        })?;
-        let stored = StoredBits::native(format);
-        let scaled = |sample: u32| scale.apply(stored.value(sample));
-        match (format.bits_allocated, format.float) {
-            (1, _) => fill(voxels, (first_bit % 8..).map(|bit| u32::from(raw[bit / 8] >> (bit % 8) & 1)), scaled),
-            (8, _) => fill(voxels, raw.iter().map(|byte| u32::from(*byte)), scaled),
-            // The common case: without a look at the table in the loop it is vectorised.
-            (16, _) if !self.big_endian && self.source.lut.is_none() => {
-                let (slope, intercept) = (frame.slope, frame.intercept);
-                let value = |bits: u32| (slope * stored.value(bits) + intercept) as f32;
-                fill(voxels, raw.as_chunks().0.iter().map(|pair| u32::from(u16::from_le_bytes(*pair))), value);
-            }
-            (16, _) => {
-                let read = if self.big_endian { u16::from_be_bytes } else { u16::from_le_bytes };
-                fill(voxels, raw.as_chunks().0.iter().map(|pair| u32::from(read(*pair))), scaled);
-            }
-            (32, false) => {
-                let read = if self.big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
-                fill(voxels, raw.as_chunks().0.iter().map(|quad| read(*quad)), scaled);
-            }
-            (32, true) => {
-                let read = if self.big_endian { f32::from_be_bytes } else { f32::from_le_bytes };
-                fill(voxels, raw.as_chunks().0.iter().map(|quad| read(*quad)), |value| scale.apply(value.into()));
-            }
-            _ => {
-                let read = if self.big_endian { f64::from_be_bytes } else { f64::from_le_bytes };
-                fill(voxels, raw.as_chunks().0.iter().map(|eight| read(*eight)), |value| scale.apply(value));
-            }
-        }
-        Ok(())
+    #[inline]
+    fn signed(self, sample: u32) -> i32 {
+        ((sample << self.left) as i32) >> self.right
     }
-}
 
-#[inline]
-fn fill<T>(voxels: &mut [f32], samples: impl Iterator<Item = T>, value: impl Fn(T) -> f32) {
-    voxels.iter_mut().zip(samples).for_each(|(voxel, sample)| *voxel = value(sample));
+    #[inline]
+    fn unsigned(self, sample: u32) -> u32 {
+        sample << self.left >> self.right
+    }
 }
 
 fn pixels_error(source: &SourceFile, (code, message): Failure) -> Error {

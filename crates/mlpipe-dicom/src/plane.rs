@@ -9,10 +9,12 @@ use crate::Problem;
 use crate::data_set::DataSet;
 use crate::element::name;
 use crate::geometry::{cross, dot, norm, scale, subtract, unit};
-use crate::header::{ImagePlane, missing};
+use crate::header::{ImagePlane, Rescaled, missing};
 
 /// Length and orthogonality of direction cosines may be off by this much: cosines rounded to 4 digits are.
 const COSINE_TOLERANCE: f64 = 1e-3;
+/// Pixels of microscopes and of whole-body scouts lie within.
+const BELIEVABLE_SPACING_MM: std::ops::RangeInclusive<f64> = 1e-5..=1e3;
 /// EchoTime differences below this (ms) are rounding, not another echo.
 const ECHO_TIME_STEP_MS: f64 = 0.01;
 
@@ -45,19 +47,22 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    pub(crate) fn plane(&self, number: usize) -> Result<ImagePlane, Problem> {
+    /// Returns the plane of frame `number`; `size` is its first label.
+    pub(crate) fn plane(&self, number: usize, size: &str) -> Result<ImagePlane, Problem> {
         let (slope, intercept) = self.rescale()?;
-        Ok(ImagePlane { number, geometry: self.geometry()?, slope, intercept, labels: self.labels() })
+        let rescaled = self.rescaled();
+        let labels = std::iter::once(size.to_owned()).chain(self.labels()).collect();
+        Ok(ImagePlane { number, geometry: self.geometry()?, slope, intercept, rescaled, labels })
     }
 
     fn geometry(&self) -> Result<PlaneGeometry, Problem> {
         let position = self.numbers(tags::PLANE_POSITION_SEQUENCE, tags::IMAGE_POSITION_PATIENT)?;
         let cosines: [f64; 6] = self.numbers(tags::PLANE_ORIENTATION_SEQUENCE, tags::IMAGE_ORIENTATION_PATIENT)?;
         let spacing_mm: [f64; 2] = self.numbers(tags::PIXEL_MEASURES_SEQUENCE, tags::PIXEL_SPACING)?;
-        if spacing_mm.iter().any(|spacing| *spacing <= 0.0) {
+        if !spacing_mm.iter().all(|spacing| BELIEVABLE_SPACING_MM.contains(spacing)) {
             return Err(Problem::new(
                 "bad_spacing",
-                format!("PixelSpacing (0028,0030) is {spacing_mm:?}, it must be positive"),
+                format!("PixelSpacing (0028,0030) is {spacing_mm:?}, it must be a positive number of millimetres"),
                 "export the series again",
             ));
         }
@@ -87,11 +92,30 @@ impl Reader<'_> {
                 "export the series again",
             ));
         }
-        Ok((slope, get(tags::RESCALE_INTERCEPT, 0.0)?))
+        let intercept = get(tags::RESCALE_INTERCEPT, 0.0)?;
+        let largest = slope.abs() * f64::from(u32::MAX) + intercept.abs();
+        if largest > f64::from(f32::MAX) {
+            return Err(Problem::new(
+                "bad_rescale",
+                format!("RescaleSlope (0028,1053) {slope} and RescaleIntercept {intercept} exceed all numbers"),
+                "export the series again",
+            ));
+        }
+        Ok((slope, intercept))
+    }
+
+    fn rescaled(&self) -> Option<Rescaled> {
+        let said = |tag| self.find(tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE, tag).is_some();
+        match (said(tags::RESCALE_SLOPE), said(tags::RESCALE_INTERCEPT)) {
+            _ if self.object.element(tags::MODALITY_LUT_SEQUENCE).is_some() => Some(Rescaled::ByTable),
+            (true, true) => Some(Rescaled::BySlopeAndIntercept),
+            (false, false) => None,
+            _ => Some(Rescaled::ByOneOfTheTwo),
+        }
     }
 
     /// Returns what tells this frame's volume from others of its series; the empty text where nothing is said.
-    fn labels(&self) -> Vec<String> {
+    fn labels(&self) -> impl Iterator<Item = String> {
         let label = |keyword: &str, value: Option<String>| value.map(|value| format!("{keyword} {value}"));
         let first = |choices: &[(Tag, Tag)]| choices.iter().find_map(|(group, tag)| self.find_text(*group, *tag));
         let echo_time =
@@ -116,16 +140,16 @@ impl Reader<'_> {
             label("StackID", first(&[(content, tags::STACK_ID)])),
             label("DiffusionBValue", first(&[(tags::MR_DIFFUSION_SEQUENCE, tags::DIFFUSION_B_VALUE)])),
         ];
-        found.into_iter().map(Option::unwrap_or_default).collect()
+        found.into_iter().map(Option::unwrap_or_default)
     }
 
     /// Looks an element up in the frame's group `group`, the shared one, then at the top level.
     fn find(&self, group: Tag, tag: Tag) -> Option<Cow<'_, DataSet<'_>>> {
         let nested = [self.frame, self.shared].into_iter().flatten().find_map(|groups| {
             let item = groups.items(group).into_iter().next();
-            item.filter(|item| has_value(item, tag)).map(Cow::Owned)
+            item.filter(|item| item.has_value(tag)).map(Cow::Owned)
         });
-        nested.or_else(|| Some(self.object).filter(|object| has_value(object, tag)).map(Cow::Borrowed))
+        nested.or_else(|| Some(self.object).filter(|object| object.has_value(tag)).map(Cow::Borrowed))
     }
 
     fn find_text(&self, group: Tag, tag: Tag) -> Option<String> {
@@ -134,13 +158,15 @@ impl Reader<'_> {
 
     fn numbers<const N: usize>(&self, group: Tag, tag: Tag) -> Result<[f64; N], Problem> {
         let object = self.find(group, tag).ok_or_else(|| missing(tag))?;
-        let found = object.text(tag).unwrap_or_default();
-        let values = object.numbers(tag).unwrap_or_default();
-        match <[f64; N]>::try_from(values) {
+        match <[f64; N]>::try_from(object.numbers(tag).unwrap_or_default()) {
             Ok(values) if values.iter().all(|value| value.is_finite()) => Ok(values),
             _ => Err(Problem::new(
                 "not_a_number",
-                format!("{} is `{found}`, where {N} finite number(s) should be", name(tag)),
+                format!(
+                    "{} is `{}`, where {N} finite number(s) should be",
+                    name(tag),
+                    object.text(tag).unwrap_or_default()
+                ),
                 "export the series again",
             )),
         }
@@ -166,10 +192,6 @@ fn orthonormal(cosines: [f64; 6]) -> Result<([f64; 3], [f64; 3]), Problem> {
     let column_axis = unit(along_row);
     let row_axis = unit(subtract(along_column, scale(column_axis, dot(column_axis, along_column))));
     Ok((row_axis, column_axis))
-}
-
-fn has_value(object: &DataSet, tag: Tag) -> bool {
-    object.text(tag).is_some()
 }
 
 fn rounded_echo_time(text: String) -> String {

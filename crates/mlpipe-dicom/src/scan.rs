@@ -139,42 +139,65 @@ pub fn scan_within(paths: &[PathBuf], limits: Limits) -> Result<Scan> {
 
 /// Returns every file under the paths once, however often paths or links lead to it, sorted.
 pub(crate) fn files_under(paths: &[PathBuf], rejected: &mut Vec<RejectedFile>) -> Result<Vec<PathBuf>> {
-    let mut files = BTreeMap::new();
+    let mut files = Vec::new();
     let mut visited = BTreeSet::new();
     for path in paths {
         let real = path.canonicalize().map_err(|source| Error::Read { path: path.clone(), source })?;
         let mut folders = Vec::new();
         if real.is_dir() {
-            folders.push((path.clone(), real))
+            folders.push((path.clone(), real));
+        } else if !real.is_file() {
+            return Err(Error::Read { path: path.clone(), source: no_file() });
         } else {
-            drop(files.insert(real, path.clone()))
+            files.push((real.into_os_string(), path.clone()));
         }
         while let Some((folder, real)) = folders.pop() {
-            if !visited.insert(real) {
+            if !visited.insert(real.clone()) {
                 continue;
             }
             let listed = std::fs::read_dir(&folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-            let mut entries = match listed {
-                Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect::<Vec<_>>(),
+            let entries = match listed {
+                Ok(entries) => entries,
                 Err(source) if folder == *path => return Err(Error::Read { path: folder, source }),
                 Err(error) => {
                     rejected.push(unreadable(&folder, &error));
                     continue;
                 }
             };
-            entries.sort();
             for entry in entries {
-                match entry.canonicalize() {
-                    Ok(real) if real.is_dir() => folders.push((entry, real)),
-                    Ok(real) => drop(files.entry(real).or_insert(entry)),
-                    Err(error) => rejected.push(unreadable(&entry, &error)),
+                match kind(&entry, &real) {
+                    Ok((real, true)) => folders.push((entry.path(), real)),
+                    Ok((real, false)) => files.push((real.into_os_string(), entry.path())),
+                    Err(error) => rejected.push(unreadable(&entry.path(), &error)),
                 }
             }
         }
     }
-    let mut files: Vec<PathBuf> = files.into_values().collect();
+    // Of several paths to one file the first in order is told, whatever the order in which they are found.
     files.sort();
+    files.dedup_by(|(later, _), (kept, _)| later == kept);
+    let mut files: Vec<PathBuf> = files.into_iter().map(|(_, path)| path).collect();
+    files.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     Ok(files)
+}
+
+/// Returns the real path of a folder's entry, and whether it is a folder. Only links cost a look at the disk. Pipes and
+/// devices are refused: reading them may never end.
+fn kind(entry: &std::fs::DirEntry, folder: &Path) -> std::io::Result<(PathBuf, bool)> {
+    let kind = entry.file_type()?;
+    if kind.is_dir() || kind.is_file() {
+        return Ok((folder.join(entry.file_name()), kind.is_dir()));
+    }
+    let real = entry.path().canonicalize()?;
+    match real.metadata()? {
+        found if found.is_dir() => Ok((real, true)),
+        found if found.is_file() => Ok((real, false)),
+        _ => Err(no_file()),
+    }
+}
+
+fn no_file() -> std::io::Error {
+    std::io::Error::other("it is neither a file nor a folder")
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> RejectedFile {

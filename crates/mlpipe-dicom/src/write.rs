@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::store::write_npy;
-use crate::{Error, Limits, RejectedFile, Result, Scan, VolumeEntry, VolumePlan, load_volume, nifti, scan_within};
+use crate::store::{npy_header, write_slices};
+use crate::{
+    Error, Limits, RejectedFile, Result, Scan, VolumeEntry, VolumePlan, load, load_volume, nifti, scan_within,
+};
 
 /// What `mlpipe dicom volume --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -106,17 +108,25 @@ fn find<'scan>(scan: &'scan Scan, uid: &str, volume: Option<usize>) -> Result<&'
 
 /// Writes a volume, or says why not. Only failing to write ends the whole.
 fn add(document: &mut VolumesDocument, plan: &VolumePlan, path: &Path) -> Result<()> {
-    match load_volume(plan) {
-        Ok(volume) => {
-            match path.extension().is_some_and(|extension| extension == "npy") {
-                true => write_npy(path, &volume.voxels)?,
-                false => nifti::write(path, &volume)?,
-            }
-            document.volumes.push(WrittenVolume { path: path.to_path_buf(), volume: VolumeEntry::of(plan) });
-        }
+    match write_plan(plan, path) {
+        Ok(()) => document.volumes.push(WrittenVolume { path: path.to_path_buf(), volume: VolumeEntry::of(plan) }),
+        Err(error @ Error::Write { .. }) => return Err(error),
         Err(error) => document.refused.push(refused(plan, &error)),
     }
     Ok(())
+}
+
+/// Writes slice after slice as they are decoded; only what is compressed as a whole is in memory as a whole.
+fn write_plan(plan: &VolumePlan, path: &Path) -> Result<()> {
+    let Some(geometry) = &plan.geometry else { return Err(load::refused(plan)) };
+    let header = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => return nifti::write_gz(path, &load_volume(plan)?),
+        Some("nii") => nifti::header(geometry),
+        _ => Ok(npy_header(geometry.shape)),
+    };
+    let failed = |message: String| Error::Write { path: path.to_path_buf(), source: std::io::Error::other(message) };
+    let header = header.map_err(failed)?;
+    write_slices(path, &header, |write| load::for_each_slice(plan, write))
 }
 
 fn refused(plan: &VolumePlan, error: &Error) -> RefusedVolume {

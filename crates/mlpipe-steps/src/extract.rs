@@ -6,7 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use mlpipe_dicom::{Plane, SeriesManifest, Volume, VolumePlan, load_series, load_volume, plan_series, scan};
+use mlpipe_dicom::{
+    Limits, Plane, SeriesManifest, Volume, VolumePlan, load_series, load_volume, plan_series, scan_within,
+};
 
 use crate::files::create_directory;
 use crate::{Error, Result, Summary};
@@ -20,6 +22,8 @@ pub struct Args {
     pub plane: Plane,
     /// Wanted size of a pixel in the plane.
     pub spacing_mm: f64,
+    /// Bounds on the memory that the stored volume takes.
+    pub limits: Limits,
     /// Receives `volume/` (`mlpipe.volume/1`) and `metrics.json`.
     pub output_dir: PathBuf,
 }
@@ -30,7 +34,7 @@ pub struct Args {
 /// When the series cannot be read as one volume, the plane cannot be had, or an output cannot be written.
 pub fn run(args: &Args) -> Result<Summary> {
     check_spacing(args.spacing_mm)?;
-    let stored = load(&args.series)?;
+    let stored = load(&args.series, args.limits)?;
     let native = stored.geometry.plane() == args.plane;
     let volume = in_plane(&stored, args.plane, args.spacing_mm)?;
     let directory = args.output_dir.join("volume");
@@ -61,30 +65,30 @@ pub fn in_plane(stored: &Volume, plane: Plane, spacing_mm: f64) -> Result<Volume
     Ok(stored.reformatted(plane, spacing_mm)?.canonical())
 }
 
-/// Returns the one volume of a manifest, a file or a folder.
+/// Returns the one volume of a manifest, a file or a folder, within `limits`.
 ///
 /// # Errors
 /// When there is none, or more than one.
-pub fn load(series: &Path) -> Result<Volume> {
+pub fn load(series: &Path, limits: Limits) -> Result<Volume> {
     if is_manifest(series) {
-        return Ok(load_series(&SeriesManifest::load(series)?)?);
+        return Ok(load_series(&SeriesManifest::load(series)?, limits)?);
     }
-    Ok(load_volume(&only_plan(series)?)?)
+    Ok(load_volume(&only_plan(series, limits)?)?)
 }
 
 /// Returns the plan of that volume without reading pixels, and the digest of its content.
-pub(crate) fn plan(series: &Path) -> Result<(VolumePlan, [u8; 32])> {
+pub(crate) fn plan(series: &Path, limits: Limits) -> Result<(VolumePlan, [u8; 32])> {
     if is_manifest(series) {
         let manifest = SeriesManifest::load(series)?;
-        return Ok((plan_series(&manifest)?, manifest.digest()));
+        return Ok((plan_series(&manifest, limits)?, manifest.digest()));
     }
-    let plan = only_plan(series)?;
+    let plan = only_plan(series, limits)?;
     let digest = SeriesManifest::of(&plan)?.digest();
     Ok((plan, digest))
 }
 
-fn only_plan(series: &Path) -> Result<VolumePlan> {
-    let found = scan(&[series.to_owned()])?;
+fn only_plan(series: &Path, limits: Limits) -> Result<VolumePlan> {
+    let found = scan_within(&[series.to_owned()], limits)?;
     let plans: Vec<&VolumePlan> = found.series.iter().flat_map(|series| &series.volumes).collect();
     let usable: Vec<&VolumePlan> = plans.iter().copied().filter(|plan| plan.is_usable()).collect();
     match usable[..] {

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use mlpipe_dicom::Volume;
+use mlpipe_dicom::{Limits, Volume};
 use mlpipe_report::{
     Code, ReportInput, Results, ResultsInput, SourceSeries, VERTEBRAE_FORMAT, VertebraeDocument, write_results,
 };
@@ -26,6 +26,8 @@ pub struct Args {
     pub findings: PathBuf,
     /// Code of a Schmorl's node.
     pub node: Code,
+    /// How large the series may be, as its headers claim.
+    pub limits: Limits,
     /// Receives `dicom/` with the DICOM files, `report.pdf`, `fhir.json` and `metrics.json`.
     pub output_dir: PathBuf,
 }
@@ -35,7 +37,7 @@ pub struct Args {
 /// # Errors
 /// When an input is missing, damaged or does not fit the others, or an output cannot be written.
 pub fn run(args: &Args) -> Result<Summary> {
-    let (plan, digest) = plan(&args.series)?;
+    let (plan, digest) = plan(&args.series, args.limits)?;
     let source = SourceSeries::read(&plan, digest)?;
     let volume = Volume::load(&args.volume)?;
     let vertebrae: VertebraeDocument = read_document(&args.vertebrae, VERTEBRAE_FORMAT)?;

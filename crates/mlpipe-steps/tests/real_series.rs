@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use mlpipe_dicom::Plane;
+use mlpipe_dicom::{Limits, Plane};
 use mlpipe_report::{BoxPx, Finding, Vertebra, VertebraeDocument};
 use mlpipe_steps::{Runtime, batch, detect, extract};
 use serde_json::{Value, json};
@@ -49,7 +49,8 @@ fn cases(data: &Path) -> Vec<Value> {
 /// Runs both steps on a series, in the folder `name` of Cargo's test folder; returns the folder and what was found.
 fn detected(series: PathBuf, name: &str) -> (PathBuf, VertebraeDocument) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let extract = extract::Args { series, plane: Plane::Sagittal, spacing_mm: 1.0, output_dir: folder.clone() };
+    let (limits, output_dir) = (Limits::default(), folder.clone());
+    let extract = extract::Args { series, plane: Plane::Sagittal, spacing_mm: 1.0, limits, output_dir };
     extract::run(&extract).expect("the plane can be extracted");
     let (volume, model) = (folder.join("volume"), model("vertebrae"));
     let detect = detect::Args { volume, model, threshold: 0.5, output_dir: folder.clone(), runtime: runtime() };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mlpipe_dicom::{Plane, SeriesManifest, SourceSlice, Volume, VolumeGeometry, scan};
+use mlpipe_dicom::{Limits, Plane, SeriesManifest, SourceSlice, Volume, VolumeGeometry, scan};
 use mlpipe_infer::BackendChoice;
 use mlpipe_report::{Endplate, FindingsDocument, VertebraeDocument};
 use mlpipe_steps::detect::VertebraEntry;
@@ -317,7 +317,8 @@ fn the_native_plane_keeps_its_slices_in_canonical_orientation() {
     let directory = folder();
     let series = phantom_manifest(directory.path(), Plane::Sagittal);
     let output_dir = directory.path().join("out");
-    let args = extract::Args { series, plane: Plane::Sagittal, spacing_mm: 1.0, output_dir };
+    let limits = Limits::default();
+    let args = extract::Args { series, plane: Plane::Sagittal, spacing_mm: 1.0, limits, output_dir };
     let summary = extract::run(&args).expect("the step runs");
     assert!(summary.notes.is_empty(), "{:?}", summary.notes);
     let volume = Volume::load(&args.output_dir.join("volume")).expect("a volume was written");
@@ -360,8 +361,8 @@ fn results_are_written_for_the_series_of_the_volume_alone() {
 fn planes_that_would_be_invented_are_refused_with_the_reason() {
     let directory = folder();
     let series = phantom_manifest(directory.path(), Plane::Axial);
-    let args =
-        extract::Args { series, plane: Plane::Sagittal, spacing_mm: 0.5, output_dir: directory.path().join("out") };
+    let (limits, output_dir) = (Limits::default(), directory.path().join("out"));
+    let args = extract::Args { series, plane: Plane::Sagittal, spacing_mm: 0.5, limits, output_dir };
     let error = extract::run(&args).expect_err("it is refused");
     assert!(error.is_bad_input() && error.to_string().contains("to sagittal"), "{error}");
     assert!(!args.output_dir.exists(), "nothing is written");
@@ -371,7 +372,7 @@ fn planes_that_would_be_invented_are_refused_with_the_reason() {
 
 #[test]
 fn folders_with_several_volumes_or_none_are_refused() {
-    let message = |series: PathBuf| extract::load(&series).expect_err("it is refused").to_string();
+    let message = |series: PathBuf| extract::load(&series, Limits::default()).expect_err("it is refused").to_string();
     assert!(message(phantom_study()).contains("volumes; give the folder of one of them"));
     let empty = folder();
     assert!(message(empty.path().to_owned()).ends_with("it holds no DICOM images"));

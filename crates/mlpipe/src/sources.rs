@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use mlpipe_artifacts::{Digest, digest_tree};
-use mlpipe_dicom::{Scan, Selection, SelectionRules, SeriesManifest, scan, select};
+use mlpipe_dicom::{Limits, Scan, Selection, SelectionRules, SeriesManifest, scan_within, select};
 use mlpipe_engine::{InputItem, Inputs, ItemContent};
 use mlpipe_spec::{Input, ItemForm, Pipeline};
 use rayon::prelude::*;
@@ -34,7 +34,7 @@ pub(crate) fn find(pipeline: &Pipeline) -> Result<Found, Failure> {
     for (name, input) in &pipeline.inputs {
         let items = match input.collection.as_str() {
             "dicom-series" => {
-                let (items, selection) = dicom_series(name, input)?;
+                let (items, selection) = dicom_series(name, input, largest_volume(pipeline))?;
                 found.selections.insert(name.clone(), selection);
                 items
             }
@@ -62,11 +62,21 @@ pub(crate) fn explain(selections: &IndexMap<String, Selection>) {
     }
 }
 
-fn dicom_series(name: &str, input: &Input) -> Result<(IndexMap<String, InputItem>, Selection), Failure> {
+/// A volume may take what the step with the most memory may take (`resources: {memory: 4GiB}`).
+fn largest_volume(pipeline: &Pipeline) -> Limits {
+    let memory = pipeline.steps.iter().map(|step| step.resources.memory_bytes).max();
+    memory.map_or_else(Limits::default, |memory| Limits { memory })
+}
+
+fn dicom_series(
+    name: &str,
+    input: &Input,
+    limits: Limits,
+) -> Result<(IndexMap<String, InputItem>, Selection), Failure> {
     let folder = existing(name, input)?;
     let rules = SelectionRules::from_json(&input.select)
         .map_err(|error| Failure::new(crate::failure::Exit::PipelineInvalid, format!("inputs.{name}: {error}")))?;
-    let scan = scan(&[folder])?;
+    let scan = scan_within(&[folder], limits)?;
     let selection = select(&scan, &rules);
     if selection.chosen.is_empty() {
         return Err(nothing_usable(name, input, &scan, &selection));

@@ -3,28 +3,32 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Returns the compressed bytes of each of `frames` frames. `value` is the offset of the pixel data's value in `bytes`.
-pub(crate) fn frames<'a>(bytes: &'a [u8], value: usize, frames: usize) -> Result<Vec<Cow<'a, [u8]>>, String> {
+/// Returns where the fragments of each of `frames` frames lie. `value` is the offset of the pixel data's value in `bytes`.
+pub(crate) fn frames(bytes: &[u8], value: usize, frames: usize) -> Result<Vec<Vec<Range<usize>>>, String> {
     let items = items(bytes, value)?;
     let (table, fragments) = items.split_first().ok_or("has no offset table")?;
     let offsets: Vec<usize> =
         bytes[table.clone()].as_chunks::<4>().0.iter().map(|offset| u32::from_le_bytes(*offset) as usize).collect();
-    let joined = |parts: &[Range<usize>]| match parts {
-        [part] => Cow::Borrowed(&bytes[part.clone()]),
-        _ => Cow::Owned(parts.iter().flat_map(|part| &bytes[part.clone()]).copied().collect::<Vec<u8>>()),
-    };
     if frames == 1 && !fragments.is_empty() {
-        return Ok(vec![joined(fragments)]);
+        return Ok(vec![fragments.to_vec()]);
     }
     if fragments.len() == frames {
-        return Ok(fragments.chunks(1).map(joined).collect());
+        return Ok(fragments.chunks(1).map(<[Range<usize>]>::to_vec).collect());
     }
     let starts = starts_by_table(fragments, &offsets).unwrap_or_else(|| starts_by_stream(bytes, fragments));
     if starts.len() != frames || starts.first() != Some(&0) {
         return Err(format!("has {} fragments, which cannot be told apart into {frames} frames", fragments.len()));
     }
     let ends = starts.iter().skip(1).copied().chain([fragments.len()]);
-    Ok(starts.iter().zip(ends).map(|(start, end)| joined(&fragments[*start..end])).collect())
+    Ok(starts.iter().zip(ends).map(|(start, end)| fragments[*start..end].to_vec()).collect())
+}
+
+/// Returns the compressed bytes of one frame; copied only when they are in several fragments.
+pub(crate) fn joined<'a>(bytes: &'a [u8], fragments: &[Range<usize>]) -> Cow<'a, [u8]> {
+    match fragments {
+        [fragment] => Cow::Borrowed(&bytes[fragment.clone()]),
+        _ => Cow::Owned(fragments.iter().flat_map(|fragment| &bytes[fragment.clone()]).copied().collect()),
+    }
 }
 
 /// Returns the values of all items up to the sequence delimiter.
@@ -78,15 +82,20 @@ mod tests {
         bytes
     }
 
+    fn streams(bytes: &[u8], count: usize) -> Vec<Vec<u8>> {
+        let frames = frames(bytes, 0, count).expect("frames");
+        frames.iter().map(|fragments| joined(bytes, fragments).into_owned()).collect()
+    }
+
     #[test]
     fn fragments_are_joined_by_count_table_or_stream_start() {
         let one = encapsulated(&[], &[&[1, 2], &[3, 4]]);
-        assert_eq!(frames(&one, 0, 1).expect("one"), [vec![1, 2, 3, 4]]);
-        assert_eq!(frames(&one, 0, 2).expect("two"), [vec![1, 2], vec![3, 4]]);
+        assert_eq!(streams(&one, 1), [vec![1, 2, 3, 4]]);
+        assert_eq!(streams(&one, 2), [vec![1, 2], vec![3, 4]]);
         let table = encapsulated(&[0, 20], &[&[1, 2], &[3, 4], &[5, 6]]);
-        assert_eq!(frames(&table, 0, 2).expect("by table"), [vec![1, 2, 3, 4], vec![5, 6]]);
-        let streams = encapsulated(&[], &[&[0xFF, 0xD8, 0xFF, 1], &[2], &[0xFF, 0xD8, 0xFF, 3]]);
-        assert_eq!(frames(&streams, 0, 2).expect("by stream")[0].len(), 5);
+        assert_eq!(streams(&table, 2), [vec![1, 2, 3, 4], vec![5, 6]]);
+        let starts = encapsulated(&[], &[&[0xFF, 0xD8, 0xFF, 1], &[2], &[0xFF, 0xD8, 0xFF, 3]]);
+        assert_eq!(streams(&starts, 2)[0].len(), 5);
     }
 
     #[test]

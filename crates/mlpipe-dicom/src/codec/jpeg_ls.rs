@@ -6,8 +6,8 @@ use super::{FrameHeader, Samples, Segments, frame_header};
 const J: [u8; 32] =
     [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 const REGULAR_CONTEXTS: usize = 365;
-const MIN_C: i64 = -128;
-const MAX_C: i64 = 127;
+const MIN_C: i32 = -128;
+const MAX_C: i32 = 127;
 
 /// Decodes a stream whose size must be `[rows, columns]`.
 pub(super) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Samples, String> {
@@ -34,10 +34,10 @@ pub(super) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Samples, String>
 }
 
 /// Reads MAXVAL, T1, T2, T3, RESET (T.87 C.2.4.1.1); zero asks for the default.
-fn preset_parameters(payload: &[u8]) -> Result<[i64; 5], String> {
+fn preset_parameters(payload: &[u8]) -> Result<[i32; 5], String> {
     match payload {
         [1, numbers @ ..] if numbers.len() == 10 => {
-            Ok(std::array::from_fn(|index| i64::from(u16::from_be_bytes([numbers[2 * index], numbers[2 * index + 1]]))))
+            Ok(std::array::from_fn(|index| i32::from(u16::from_be_bytes([numbers[2 * index], numbers[2 * index + 1]]))))
         }
         [kind, ..] => Err(format!("the JPEG-LS stream has preset parameters of kind {kind}, which are not supported")),
         [] => Err("the JPEG-LS preset parameters are empty".into()),
@@ -46,17 +46,17 @@ fn preset_parameters(payload: &[u8]) -> Result<[i64; 5], String> {
 
 #[derive(Debug, Clone, Copy)]
 struct Parameters {
-    max_value: i64,
-    near: i64,
-    t: [i64; 3],
-    reset: i64,
-    range: i64,
+    max_value: i32,
+    near: i32,
+    t: [i32; 3],
+    reset: i32,
+    range: i32,
     qbpp: u32,
     limit: u32,
 }
 
 impl Parameters {
-    fn of(frame: FrameHeader, scan: &[u8], preset: Option<[i64; 5]>) -> Result<Self, String> {
+    fn of(frame: FrameHeader, scan: &[u8], preset: Option<[i32; 5]>) -> Result<Self, String> {
         let [1, _, 0, near, 0, 0] = *scan else {
             return Err("the JPEG-LS scan header is not that of one component without mapping table".into());
         };
@@ -64,7 +64,7 @@ impl Parameters {
         if !(2..=16).contains(&precision) {
             return Err(format!("the JPEG-LS stream has {precision} bits per sample"));
         }
-        let near = i64::from(near);
+        let near = i32::from(near);
         let [max_value, t1, t2, t3, reset] = preset.unwrap_or_default();
         let largest = (1 << precision) - 1;
         let max_value = if max_value == 0 { largest } else { max_value };
@@ -72,7 +72,7 @@ impl Parameters {
             return Err(format!("JPEG-LS parameters MAXVAL {max_value} and NEAR {near} do not fit {precision} bits"));
         }
         let defaults = default_thresholds(max_value, near);
-        let or = |value: i64, default: i64| if value == 0 { default } else { value };
+        let or = |value: i32, default: i32| if value == 0 { default } else { value };
         let t = [or(t1, defaults[0]), or(t2, defaults[1]), or(t3, defaults[2])];
         let reset = or(reset, 64);
         if t[0] <= near || t[1] < t[0] || t[2] < t[1] || t[2] > max_value || reset < 3 {
@@ -83,7 +83,8 @@ impl Parameters {
         Ok(Parameters { max_value, near, t, reset, range, qbpp: bits_for(range), limit: 2 * (bpp + bpp.max(8)) })
     }
 
-    fn quantised(&self, gradient: i64) -> i64 {
+    /// Returns the region of a gradient (T.87 A.3.3).
+    fn region(&self, gradient: i32) -> i32 {
         let [t1, t2, t3] = self.t;
         let size = gradient.abs();
         let level = match size {
@@ -97,7 +98,8 @@ impl Parameters {
     }
 
     /// Adds an error to a prediction, modulo RANGE, within 0..=MAXVAL (T.87 A.4.4, A.4.5).
-    fn reconstructed(&self, prediction: i64, error: i64) -> i64 {
+    #[inline]
+    fn reconstructed(&self, prediction: i32, error: i32) -> i32 {
         let step = 2 * self.near + 1;
         let mut value = prediction + error * step;
         if value < -self.near {
@@ -110,8 +112,8 @@ impl Parameters {
 }
 
 /// T.87 C.2.4.1.1.1.
-fn default_thresholds(max_value: i64, near: i64) -> [i64; 3] {
-    let clamped = |value: i64, least: i64| if value > max_value || value < least { least } else { value };
+fn default_thresholds(max_value: i32, near: i32) -> [i32; 3] {
+    let clamped = |value: i32, least: i32| if value > max_value || value < least { least } else { value };
     if max_value >= 128 {
         let factor = (max_value.min(4095) + 128) / 256;
         let t1 = clamped(factor + 2 + 3 * near, near + 1);
@@ -125,28 +127,54 @@ fn default_thresholds(max_value: i64, near: i64) -> [i64; 3] {
 }
 
 /// Returns ceil(log2(count)).
-fn bits_for(count: i64) -> u32 {
-    i64::BITS - (count - 1).leading_zeros()
+fn bits_for(count: i32) -> u32 {
+    i32::BITS - (count - 1).leading_zeros()
 }
+
+/// The regions of all gradients in a table: neighbouring gradients differ too much for branches to be guessed.
+struct Regions {
+    table: Vec<i32>,
+    widest: i32,
+}
+
+impl Regions {
+    fn of(parameters: &Parameters) -> Self {
+        let widest = parameters.t[2];
+        Regions { table: (-widest..=widest).map(|gradient| parameters.region(gradient)).collect(), widest }
+    }
+
+    #[inline]
+    fn of_gradient(&self, gradient: i32) -> i32 {
+        self.table[(gradient.clamp(-self.widest, self.widest) + self.widest) as usize]
+    }
+}
+
+/// Why a scan cannot be decoded.
+type Fault = &'static str;
 
 #[derive(Debug, Clone, Copy)]
 struct Context {
-    a: i64,
-    b: i64,
-    c: i64,
-    n: i64,
+    a: i32,
+    b: i32,
+    c: i32,
+    n: i32,
 }
 
 impl Context {
     /// Returns the Golomb parameter: the least k with N 2^k >= sum.
-    fn k(&self, sum: i64) -> Result<u32, String> {
-        (0..=16).find(|k| self.n << k >= sum).ok_or_else(|| "the JPEG-LS stream has impossible statistics".into())
+    #[inline]
+    fn k(&self, sum: i32) -> Result<u32, Fault> {
+        let k = self.n.leading_zeros().saturating_sub(sum.leading_zeros());
+        let k = k + u32::from(self.n << k < sum);
+        if k <= 16 { Ok(k) } else { Err("the JPEG-LS stream has impossible statistics") }
     }
 
     /// T.87 A.6.
-    fn update(&mut self, error: i64, near: i64, reset: i64) {
+    #[inline]
+    fn update(&mut self, error: i32, near: i32, reset: i32) {
         self.b += error * (2 * near + 1);
-        self.a += error.abs();
+        // A damaged stream can ask for more than any image gives.
+        self.a = self.a.saturating_add(error.abs());
         if self.n == reset {
             self.a >>= 1;
             self.b >>= 1;
@@ -165,8 +193,9 @@ impl Context {
 
 struct Scan<'a> {
     parameters: Parameters,
+    regions: Regions,
     bits: Bits<'a>,
-    regular: Vec<Context>,
+    regular: [Context; REGULAR_CONTEXTS],
     /// Contexts of run interruptions by type; `b` counts negative errors there (Nn).
     interruption: [Context; 2],
     run_index: usize,
@@ -177,14 +206,15 @@ impl<'a> Scan<'a> {
         let start = Context { a: ((parameters.range + 32) / 64).max(2), b: 0, c: 0, n: 1 };
         Scan {
             parameters,
+            regions: Regions::of(&parameters),
             bits: Bits { bytes: entropy_coded, at: 0, held: 0, count: 0, after_ff: false },
-            regular: vec![start; REGULAR_CONTEXTS],
+            regular: [start; REGULAR_CONTEXTS],
             interruption: [start; 2],
             run_index: 0,
         }
     }
 
-    fn decode(mut self, [rows, columns]: [usize; 2]) -> Result<Vec<u32>, String> {
+    fn decode(mut self, [rows, columns]: [usize; 2]) -> Result<Vec<u32>, Fault> {
         // One line more on top and a column on either side hold the values that lie outside the image (T.87 A.2.1).
         let mut samples = Vec::new();
         let mut above = vec![0; columns + 2];
@@ -199,44 +229,45 @@ impl<'a> Scan<'a> {
         Ok(samples)
     }
 
-    fn line(&mut self, above: &[i64], line: &mut [i64], columns: usize) -> Result<(), String> {
+    fn line(&mut self, above: &[i32], line: &mut [i32], columns: usize) -> Result<(), Fault> {
         let mut at = 1;
+        let mut second = self.regions.of_gradient(above[1] - above[0]);
         while at <= columns {
             let [ra, rb, rc, rd] = [line[at - 1], above[at], above[at - 1], above[at + 1]];
-            let q = [rd - rb, rb - rc, rc - ra].map(|gradient| self.parameters.quantised(gradient));
-            if q == [0, 0, 0] {
+            let first = self.regions.of_gradient(rd - rb);
+            let joined = 81 * first + 9 * second + self.regions.of_gradient(rc - ra);
+            if joined == 0 {
                 at += self.run(above, &mut line[at - 1..=columns], at)?;
+                second = self.regions.of_gradient(above[at.min(columns)] - above[at.min(columns) - 1]);
             } else {
-                line[at] = self.regular(q, [ra, rb, rc])?;
+                line[at] = self.regular(joined, [ra, rb, rc])?;
                 at += 1;
+                // D - B of a sample is B - C of the next one.
+                second = first;
             }
         }
         Ok(())
     }
 
-    /// T.87 A.3 to A.6.
-    fn regular(&mut self, q: [i64; 3], [ra, rb, rc]: [i64; 3]) -> Result<i64, String> {
-        let joined = 81 * q[0] + 9 * q[1] + q[2];
+    /// T.87 A.3 to A.6. `joined` numbers the context, its sign is that of the gradients.
+    #[inline]
+    fn regular(&mut self, joined: i32, [ra, rb, rc]: [i32; 3]) -> Result<i32, Fault> {
+        let parameters = self.parameters;
         let sign = if joined < 0 { -1 } else { 1 };
-        let mut context = self.regular[joined.unsigned_abs() as usize];
-        let median = match () {
-            () if rc >= ra.max(rb) => ra.min(rb),
-            () if rc <= ra.min(rb) => ra.max(rb),
-            () => ra + rb - rc,
-        };
-        let prediction = (median + sign * context.c).clamp(0, self.parameters.max_value);
+        let context = &mut self.regular[joined.unsigned_abs() as usize];
+        let median = (ra + rb - rc).clamp(ra.min(rb), ra.max(rb));
+        let prediction = (median + sign * context.c).clamp(0, parameters.max_value);
         let k = context.k(context.a)?;
-        let mapped = self.golomb(k, self.parameters.limit)?;
-        let swapped = self.parameters.near == 0 && k == 0 && 2 * context.b <= -context.n;
+        let mapped = self.bits.golomb(k, parameters.limit, parameters.qbpp)?;
+        let swapped = parameters.near == 0 && k == 0 && 2 * context.b <= -context.n;
         let half = mapped >> 1;
         let error = if (mapped & 1 == 1) == swapped { half } else { -half - 1 };
-        context.update(error, self.parameters.near, self.parameters.reset);
-        self.regular[joined.unsigned_abs() as usize] = context;
-        Ok(self.parameters.reconstructed(prediction, sign * error))
+        context.update(error, parameters.near, parameters.reset);
+        Ok(parameters.reconstructed(prediction, sign * error))
     }
 
     /// Decodes a run and the sample that ends it (T.87 A.7); returns how many samples were filled. `line[0]` is Ra.
-    fn run(&mut self, above: &[i64], line: &mut [i64], start: usize) -> Result<usize, String> {
+    fn run(&mut self, above: &[i32], line: &mut [i32], start: usize) -> Result<usize, Fault> {
         let left = line.len() - 1;
         let ra = line[0];
         let mut length = 0;
@@ -253,7 +284,7 @@ impl<'a> Scan<'a> {
         }
         length += self.bits.read(J[self.run_index].into())? as usize;
         if length >= left {
-            return Err("a run of the JPEG-LS stream is longer than its line".into());
+            return Err("a run of the JPEG-LS stream is longer than its line");
         }
         line[1..=length].fill(ra);
         line[length + 1] = self.interruption(ra, above[start + length])?;
@@ -262,18 +293,18 @@ impl<'a> Scan<'a> {
     }
 
     /// T.87 A.7.2.
-    fn interruption(&mut self, ra: i64, rb: i64) -> Result<i64, String> {
-        let Parameters { near, reset, limit, .. } = self.parameters;
-        let kind = i64::from((ra - rb).abs() <= near);
+    fn interruption(&mut self, ra: i32, rb: i32) -> Result<i32, Fault> {
+        let Parameters { near, reset, limit, qbpp, .. } = self.parameters;
+        let kind = i32::from((ra - rb).abs() <= near);
         let mut context = self.interruption[kind as usize];
         let k = context.k(if kind == 1 { context.a + (context.n >> 1) } else { context.a })?;
-        let mapped = self.golomb(k, limit - u32::from(J[self.run_index]) - 1)?;
+        let mapped = self.bits.golomb(k, limit - u32::from(J[self.run_index]) - 1, qbpp)?;
         let sum = mapped + kind;
         let odd = sum & 1;
         let size = (sum + odd) / 2;
         let error = if (k != 0 || 2 * context.b >= context.n) == (odd == 1) { -size } else { size };
-        context.b += i64::from(error < 0);
-        context.a += (mapped + 1 - kind) >> 1;
+        context.b += i32::from(error < 0);
+        context.a = context.a.saturating_add((mapped + 1 - kind) >> 1);
         if context.n == reset {
             context.a >>= 1;
             context.b >>= 1;
@@ -284,53 +315,89 @@ impl<'a> Scan<'a> {
         let (prediction, sign) = if kind == 1 { (ra, 1) } else { (rb, if ra > rb { -1 } else { 1 }) };
         Ok(self.parameters.reconstructed(prediction, sign * error))
     }
-
-    /// T.87 A.5.3: limited-length Golomb code.
-    fn golomb(&mut self, k: u32, limit: u32) -> Result<i64, String> {
-        let longest = limit - self.parameters.qbpp - 1;
-        let mut zeros = 0;
-        while self.bits.read(1)? == 0 {
-            zeros += 1;
-            if zeros > longest {
-                return Err("a code of the JPEG-LS stream is too long".into());
-            }
-        }
-        if zeros < longest {
-            return Ok(i64::from(zeros << k | self.bits.read(k)?));
-        }
-        Ok(i64::from(self.bits.read(self.parameters.qbpp)?) + 1)
-    }
 }
 
 /// Bits of the scan, most significant first. After a byte FF the next one has only seven (T.87 A.1).
 struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// The next bits, at the high end; zeros follow them.
     held: u64,
     count: u32,
     after_ff: bool,
 }
 
 impl Bits<'_> {
-    fn read(&mut self, bits: u32) -> Result<u32, String> {
-        while self.count < bits {
-            self.fill()?;
+    /// T.87 A.5.3: limited-length Golomb code.
+    #[inline(always)]
+    fn golomb(&mut self, k: u32, limit: u32, qbpp: u32) -> Result<i32, Fault> {
+        let longest = limit - qbpp - 1;
+        self.fill();
+        let mut zeros = self.held.leading_zeros();
+        if zeros >= self.count {
+            self.fill_slowly();
+            zeros = self.held.leading_zeros();
         }
-        self.count -= bits;
-        Ok((self.held >> self.count) as u32 & ((1_u64 << bits) - 1) as u32)
+        if zeros < longest {
+            self.skip(zeros + 1)?;
+            return Ok((zeros << k | self.read(k)?) as i32);
+        }
+        if zeros > longest {
+            return Err(if zeros >= self.count { ENDS } else { "a code of the JPEG-LS stream is too long" });
+        }
+        self.skip(zeros + 1)?;
+        Ok(self.read(qbpp)? as i32 + 1)
     }
 
-    fn fill(&mut self) -> Result<(), String> {
-        match self.bytes.get(self.at) {
-            Some(byte) if !(self.after_ff && *byte >= 0x80) => {
-                let bits = if self.after_ff { 7 } else { 8 };
-                self.held = self.held << bits | u64::from(*byte);
-                self.count += bits;
-                self.after_ff = *byte == 0xFF;
-                self.at += 1;
-                Ok(())
-            }
-            _ => Err("the JPEG-LS stream ends before its image does".into()),
+    #[inline(always)]
+    fn read(&mut self, bits: u32) -> Result<u32, Fault> {
+        if self.count < bits {
+            self.fill();
+        }
+        // Two shifts: one of 64 would be none.
+        let value = (self.held >> 1 >> (63 - bits)) as u32;
+        self.skip(bits)?;
+        Ok(value)
+    }
+
+    #[inline]
+    fn skip(&mut self, bits: u32) -> Result<(), Fault> {
+        self.count = self.count.checked_sub(bits).ok_or(ENDS)?;
+        self.held <<= bits;
+        Ok(())
+    }
+
+    /// Holds at least 57 bits, or all that are left.
+    #[inline]
+    fn fill(&mut self) {
+        if self.count > 32 {
+            return;
+        }
+        if let Some(four) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<4>())
+            && !self.after_ff
+            && !four.contains(&0xFF)
+        {
+            self.held |= u64::from(u32::from_be_bytes(*four)) << (32 - self.count);
+            self.count += 32;
+            self.at += 4;
+            return;
+        }
+        self.fill_slowly();
+    }
+
+    #[cold]
+    fn fill_slowly(&mut self) {
+        while self.count <= 56
+            && let Some(byte) = self.bytes.get(self.at)
+            && !(self.after_ff && *byte >= 0x80)
+        {
+            let bits = if self.after_ff { 7 } else { 8 };
+            self.held |= u64::from(*byte) << (64 - bits - self.count);
+            self.count += bits;
+            self.after_ff = *byte == 0xFF;
+            self.at += 1;
         }
     }
 }
+
+const ENDS: Fault = "the JPEG-LS stream ends before its image does";

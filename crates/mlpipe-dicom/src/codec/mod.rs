@@ -24,7 +24,7 @@ use dicom_dictionary_std::uids;
 
 use crate::frame::PixelFormat;
 
-pub(crate) use fragments::frames;
+pub(crate) use fragments::{frames, joined};
 pub(crate) use quiet::catching_panics;
 
 /// The samples of one frame, `[row, column]`.

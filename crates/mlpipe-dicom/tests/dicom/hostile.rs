@@ -11,7 +11,7 @@ use crate::images::{Folder, Image, orientation, position, series, short, slice, 
 use crate::series::{enhanced, enhanced_frames};
 
 /// What must come of a case.
-enum Expect {
+pub(crate) enum Expect {
     /// No volume can be loaded; some problem has this code, names a file and says this.
     Refused(&'static str, &'static str),
     /// All volumes can be loaded; a warning has this code.
@@ -68,7 +68,7 @@ fn wrong(expected: &Expect, found: &Found) -> Option<String> {
     })
 }
 
-fn check(cases: Vec<(&str, Expect, Folder)>) {
+pub(crate) fn check(cases: Vec<(&str, Expect, Folder)>) {
     let wrong: Vec<String> = cases
         .iter()
         .filter_map(|(name, expected, folder)| Some(format!("{name}: {}", wrong(expected, &look(folder))?)))
@@ -77,7 +77,7 @@ fn check(cases: Vec<(&str, Expect, Folder)>) {
 }
 
 /// Four slices, the second of them edited.
-fn one(edit: impl Fn(&mut Image)) -> Folder {
+pub(crate) fn one(edit: impl Fn(&mut Image)) -> Folder {
     series(4, |index, image| {
         if index == 1 {
             edit(image);
@@ -85,22 +85,22 @@ fn one(edit: impl Fn(&mut Image)) -> Folder {
     })
 }
 
-fn with(tag: Tag, value: &'static str) -> Folder {
+pub(crate) fn with(tag: Tag, value: &'static str) -> Folder {
     one(|image| text(image, tag, value))
 }
 
-fn without(tag: Tag) -> Folder {
+pub(crate) fn without(tag: Tag) -> Folder {
     one(|image| {
         image.remove_element(tag);
     })
 }
 
-fn number(tag: Tag, value: u16) -> Folder {
+pub(crate) fn number(tag: Tag, value: u16) -> Folder {
     one(|image| short(image, tag, value))
 }
 
 /// Three slices of a compressed transfer syntax whose only fragment holds these bytes.
-fn compressed(syntax: &str, fragment: &[u8]) -> Folder {
+pub(crate) fn compressed(syntax: &str, fragment: &[u8]) -> Folder {
     let folder = Folder::new();
     for index in 0..3 {
         let mut image = slice(index);
@@ -118,13 +118,13 @@ fn bytes(edit: impl Fn(&mut Vec<u8>)) -> Folder {
     folder
 }
 
-fn change(path: &Path, edit: impl Fn(&mut Vec<u8>)) {
+pub(crate) fn change(path: &Path, edit: impl Fn(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(path).expect("read");
     edit(&mut bytes);
     std::fs::write(path, bytes).expect("written");
 }
 
-fn find(bytes: &[u8], part: &[u8]) -> usize {
+pub(crate) fn find(bytes: &[u8], part: &[u8]) -> usize {
     bytes.windows(part.len()).position(|window| window == part).expect("the part is there")
 }
 
@@ -510,7 +510,12 @@ fn series_that_are_not_one_volume() {
                 }
             }),
         ),
-        ("more pixel data than needed", Warned("extra_pixel_data"), one(|image| words(image, &[7; 40]))),
+        ("more pixel data than needed", Warned("extra_pixel_data"), one(|image| words(image, &[7; 20]))),
+        (
+            "pixel data for twice the frames",
+            Refused("pixel_data_length", "need 24"),
+            one(|image| words(image, &[7; 24])),
+        ),
         (
             "two echoes",
             Sound(2),

@@ -114,7 +114,7 @@ pub(crate) fn text(image: &mut Image, tag: Tag, value: &str) {
     let vr = match tag {
         tags::IMAGE_POSITION_PATIENT | tags::IMAGE_ORIENTATION_PATIENT | tags::PIXEL_SPACING => VR::DS,
         tags::SLICE_THICKNESS | tags::ECHO_TIME | tags::RESCALE_SLOPE | tags::RESCALE_INTERCEPT => VR::DS,
-        tags::SPACING_BETWEEN_SLICES | tags::TRIGGER_TIME => VR::DS,
+        tags::SPACING_BETWEEN_SLICES | tags::TRIGGER_TIME | tags::GANTRY_DETECTOR_TILT => VR::DS,
         tags::INSTANCE_NUMBER | tags::NUMBER_OF_FRAMES | tags::ACQUISITION_NUMBER => VR::IS,
         tags::MODALITY | tags::IMAGE_TYPE | tags::PHOTOMETRIC_INTERPRETATION => VR::CS,
         tags::STACK_ID => VR::SH,

@@ -1,6 +1,7 @@
 //! Tests of the crate as its users see it: small series made here with answers known by construction, and real series.
 
 mod deid;
+mod disagreement;
 mod hostile;
 mod images;
 mod mutations;

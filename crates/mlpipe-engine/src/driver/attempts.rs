@@ -137,6 +137,7 @@ impl<'a> Driver<'a> {
             ("MLFLOW_EXPERIMENT_ID".into(), self.recorder.experiment_id().into()),
             (OUTPUT_DIRECTORY_VARIABLE.into(), first.output_directory.display().to_string()),
             ("MLPIPE_CPU".into(), step.resources.cpu.min(self.request.capacity.cpu).to_string()),
+            ("MLPIPE_MAX_MEMORY".into(), step.resources.memory_bytes.to_string()),
             ("MLPIPE_ATTEMPT".into(), self.scheduler.task(first.task).attempts.to_string()),
         ];
         if let Some(directory) = &self.request.program_directory {

@@ -25,12 +25,13 @@ pub(crate) const ITEM_ERRORS: [(&str, OnItemError); 2] =
     [("fail", OnItemError::Fail), ("collect", OnItemError::Collect)];
 
 /// Set by the engine for every step.
-const RESERVED_VARIABLES: [&str; 6] = [
+const RESERVED_VARIABLES: [&str; 7] = [
     "MLFLOW_RUN_ID",
     "MLFLOW_TRACKING_URI",
     "MLFLOW_EXPERIMENT_ID",
     "MLPIPE_OUTPUT_DIR",
     "MLPIPE_CPU",
+    "MLPIPE_MAX_MEMORY",
     "MLPIPE_ATTEMPT",
 ];
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mlpipe_dicom::Plane;
+use mlpipe_dicom::{Limits, Plane};
 use mlpipe_steps::{Code, Error, Runtime, Summary, batch, deidentify, detect, extract, nodes, report, results};
 
 use super::deid;
@@ -52,6 +52,10 @@ pub(crate) struct ExtractArguments {
     /// Pixel spacing of the slices
     #[arg(long, default_value_t = 1.0)]
     spacing_mm: f64,
+
+    /// Most memory the volume may take, such as 4GiB; in a pipeline it is the step's `resources: {memory: ...}`
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "MLPIPE_MAX_MEMORY")]
+    max_memory: Limits,
 
     #[command(flatten)]
     output: Output,
@@ -155,6 +159,11 @@ pub(crate) struct ResultsArguments {
     #[arg(long, default_value = "99MLPIPE^SCHMORL^Schmorl's node")]
     node_code: Code,
 
+    /// Most memory that the headers of the series may claim, such as 4GiB; in a pipeline it is the step's
+    /// `resources: {memory: ...}`
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "MLPIPE_MAX_MEMORY")]
+    max_memory: Limits,
+
     #[command(flatten)]
     output: Output,
 }
@@ -183,6 +192,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
             series: arguments.series.clone(),
             plane: arguments.plane,
             spacing_mm: arguments.spacing_mm,
+            limits: arguments.max_memory,
             output_dir: arguments.output.output_dir.clone(),
         }),
         Command::DetectVertebrae(arguments) => runtime().and_then(|runtime| {
@@ -208,6 +218,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
             vertebrae: arguments.vertebrae.clone(),
             findings: arguments.findings.clone(),
             node: arguments.node_code.clone(),
+            limits: arguments.max_memory,
             output_dir: arguments.output.output_dir.clone(),
         }),
         Command::Deidentify(arguments) => deidentify::run(&deidentify::Args {
