@@ -140,6 +140,7 @@ impl Workplace {
             overrides: &overrides,
             collections: &["dicom-series", "files"],
             comparators: &[ForeignComparator { name: "dicom", check: no_bad_key }],
+            included: None,
         };
         let path: &Path = &self.path().join("pipelines/schmorl.yaml");
         load_pipeline(path, &options).map_err(|error| match error {
