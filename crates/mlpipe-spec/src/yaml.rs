@@ -13,12 +13,21 @@ use crate::source::{SourceFile, Span};
 
 /// A file may hold this many YAML events and nodes: 20,000 steps of 20 keys are 800,000 scalars.
 const LARGEST_DOCUMENT: usize = 20_000_000;
+/// Aliases may stand for this many values together; a few lines of aliases of aliases would stand for more than fit in memory.
+const MOST_ALIASED: usize = 100_000;
 
 /// A value with its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) span: Span,
+}
+
+impl Node {
+    /// Returns whether nothing is written.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.value, Value::Scalar(Scalar { kind: ScalarKind::Null, .. }))
+    }
 }
 
 /// A value.
@@ -79,7 +88,8 @@ pub(crate) fn parse(source: &SourceFile) -> Result<Node, SyntaxError> {
             max_nodes: LARGEST_DOCUMENT,
             max_documents: 1,
             max_aliases: LARGEST_DOCUMENT,
-            max_merge_keys: LARGEST_DOCUMENT,
+            max_merge_keys: MOST_ALIASED,
+            max_recorded_anchor_events: MOST_ALIASED,
             // One anchor for the settings of all steps is good style. What aliases expand to stays limited.
             enforce_alias_anchor_ratio: false,
         },
@@ -95,8 +105,28 @@ fn syntax_error(error: &serde_saphyr::Error, source: &SourceFile) -> SyntaxError
         None => 0,
     };
     let formatter = serde_saphyr::UserMessageFormatter;
-    let message = serde_saphyr::MessageFormatter::format_message(&formatter, error.without_snippet()).into_owned();
+    let error = error.without_snippet();
+    let message = match beyond(error) {
+        Some(limit) => limit.to_owned(),
+        None => serde_saphyr::MessageFormatter::format_message(&formatter, error).into_owned(),
+    };
     SyntaxError { offset, message }
+}
+
+/// Says which limit a file goes beyond.
+fn beyond(error: &serde_saphyr::Error) -> Option<&'static str> {
+    use serde_saphyr::budget::BudgetBreach;
+    let serde_saphyr::Error::Budget { breach, .. } = error else { return None };
+    Some(match breach {
+        BudgetBreach::Documents { .. } => "a file holds one document, and here a second one begins",
+        BudgetBreach::Depth { .. } => "values are nested too deep",
+        BudgetBreach::Anchors { .. }
+        | BudgetBreach::Aliases { .. }
+        | BudgetBreach::MergeKeys { .. }
+        | BudgetBreach::RecordedAnchorEvents { .. }
+        | BudgetBreach::RecordedAnchorBytes { .. } => "aliases and merges stand for too many values",
+        _ => "the file is too large",
+    })
 }
 
 fn to_usize(number: u64) -> usize {

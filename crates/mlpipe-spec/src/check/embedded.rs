@@ -35,15 +35,29 @@ pub(super) struct Embedded<'n> {
 /// A pipeline file that a step names.
 #[derive(Debug)]
 pub(super) struct PipelineFile {
-    /// Absolute.
-    pub(super) path: PathBuf,
+    pub(super) place: FilePlace,
     pub(super) source: Arc<SourceFile>,
     pub(super) tree: Node,
 }
 
+/// Where a pipeline file lies.
+#[derive(Debug, Clone)]
+pub(super) struct FilePlace {
+    /// Absolute.
+    pub(super) path: PathBuf,
+    /// The same without symbolic links: two names of one file have one of these.
+    real: PathBuf,
+}
+
+impl FilePlace {
+    pub(super) fn new(path: PathBuf) -> Self {
+        FilePlace { real: fs::canonicalize(&path).unwrap_or_else(|_| path.clone()), path }
+    }
+}
+
 impl PipelineFile {
     pub(super) fn directory(&self) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("/")).to_path_buf()
+        self.place.path.parent().unwrap_or(Path::new("/")).to_path_buf()
     }
 }
 
@@ -104,24 +118,23 @@ impl Checker<'_> {
             .map_err(|mismatch| self.reader.report(node.span, mismatch.message).help_if(mismatch.help))
             .ok()?;
         let path = tidy(Path::new(&path));
-        self.check_nesting(key, node, &path)?;
-        match self.shared.files.get(&path) {
-            Some(known) => known.clone(),
+        let file = match self.shared.files.get(&path) {
+            Some(known) => known.clone()?,
             None => {
                 let file = self.read_pipeline(step, node, &path);
                 self.shared.files.insert(path, file.clone());
-                file
+                file?
             }
-        }
+        };
+        self.check_nesting(key, node, &file)?;
+        Some(file)
     }
 
     /// Reports a pipeline that is part of itself.
-    fn check_nesting(&mut self, key: &Key, node: &Node, path: &Path) -> Option<()> {
-        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let own = real(path);
-        if let Some(start) = self.frame.files.iter().position(|file| real(file) == own) {
-            let chain = self.frame.files[start..].iter().map(PathBuf::as_path).chain([path]);
-            let names: Vec<String> = chain.map(|path| shown(path, &self.here).display().to_string()).collect();
+    fn check_nesting(&mut self, key: &Key, node: &Node, file: &PipelineFile) -> Option<()> {
+        if let Some(start) = self.frame.files.iter().position(|outer| outer.real == file.place.real) {
+            let chain = self.frame.files[start..].iter().chain([&file.place]);
+            let names: Vec<String> = chain.map(|place| shown(&place.path, &self.here).display().to_string()).collect();
             self.reader.report(node.span, format!("a pipeline is part of itself: {}", names.join(" -> ")));
             return None;
         }
@@ -153,7 +166,7 @@ impl Checker<'_> {
             None => syntax::tree(&source, self.reader.out),
         };
         self.reader.out.reach_through(before);
-        Some(Arc::new(PipelineFile { path: path.to_path_buf(), source, tree: tree? }))
+        Some(Arc::new(PipelineFile { place: FilePlace::new(path.to_path_buf()), source, tree: tree? }))
     }
 
     /// Says which step a pipeline is, for mistakes in it, and where that one stands.

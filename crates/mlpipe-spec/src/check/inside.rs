@@ -66,7 +66,9 @@ impl Resolver<'_, '_, '_> {
             checker.take(wanted.params, given);
             checker.body(fields, &stand_ins)
         })?;
-        Some(Inside { outputs, needs: self.needs_of(first, condition.as_ref()) })
+        // Over what its steps run is not known then: whoever uses them is not checked.
+        let all_known = stand_ins.values().all(Option::is_some);
+        all_known.then(|| Inside { outputs, needs: self.needs_of(first, condition.as_ref()) })
     }
 
     /// Returns what all steps of the pipeline get from the step that it is.
@@ -85,7 +87,7 @@ impl Resolver<'_, '_, '_> {
         });
         Frame {
             prefix: format!("{}{}{SEPARATOR}", outer.prefix, draft.name()),
-            files: outer.files.iter().cloned().chain(embedded.file.iter().map(|file| file.path.clone())).collect(),
+            files: outer.files.iter().cloned().chain(embedded.file.iter().map(|file| file.place.clone())).collect(),
             settings: draft.settings.clone().over(&outer.settings),
             dimensions: dimensions.iter().map(renamed).collect(),
             matrices,

@@ -32,7 +32,7 @@ use crate::source::{self, SourceFile, Span};
 use crate::yaml::{Key, Node};
 use crate::{LoadOptions, syntax};
 
-use self::embedded::PipelineFile;
+use self::embedded::{FilePlace, PipelineFile};
 use self::parameters::Value;
 use self::resolve::Resolver;
 use self::settings::Settings;
@@ -45,7 +45,7 @@ pub(crate) const PIPELINE: Keys = Keys {
 };
 
 /// A pipeline and those in it have at most this many steps together.
-const MOST_STEPS: usize = 200_000;
+const MOST_STEPS: usize = 50_000;
 
 /// Returns the pipeline with that text, or all mistakes in it, in the pipelines it uses and in their projects.
 pub(crate) fn pipeline(
@@ -74,7 +74,7 @@ pub(crate) fn pipeline(
             inputs: IndexMap::new(),
             step_names: IndexMap::new(),
             reader: Reader { source: Arc::clone(&source), out: &mut out },
-            frame: Frame { files: vec![path.clone()], ..Frame::default() },
+            frame: Frame { files: vec![FilePlace::new(path.clone())], ..Frame::default() },
             shared: &mut shared,
         };
         checker.pipeline(path, &tree)
@@ -113,7 +113,7 @@ struct Frame {
     /// What the names of its steps begin with: empty, or `step/` of the step that it is.
     prefix: String,
     /// The file of the pipeline after those in which it is used.
-    files: Vec<PathBuf>,
+    files: Vec<FilePlace>,
     /// What that step says about how its steps run.
     settings: Settings,
     /// The loop variables of that step, as its steps have them.
@@ -185,12 +185,16 @@ impl Shared {
 
     fn included(&mut self) -> impl Iterator<Item = (PathBuf, String)> {
         let files = std::mem::take(&mut self.files).into_values().flatten();
-        files.map(|file| (file.path.clone(), file.source.text().to_owned()))
+        files.map(|file| (file.place.path.clone(), file.source.text().to_owned()))
     }
 }
 
 impl Checker<'_> {
     fn pipeline(mut self, path: PathBuf, tree: &Node) -> Option<Pipeline> {
+        if tree.is_empty() {
+            self.reader.report(Span::default(), "the file is empty").help("a pipeline has a `name` and `steps`");
+            return None;
+        }
         let fields = self.reader.fields(tree, "a pipeline", &PIPELINE)?;
         let name = self.name(&fields);
         self.read_params(&fields);

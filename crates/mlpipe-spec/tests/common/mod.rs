@@ -1,5 +1,7 @@
 //! A small radiology pipeline and its projects, written to a temporary directory.
 
+#![allow(dead_code, reason = "each test program uses some of it")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
