@@ -13,6 +13,8 @@ use crate::source::{SourceFile, Span};
 
 /// A file may hold this many YAML events and nodes: 20,000 steps of 20 keys are 800,000 scalars.
 const LARGEST_DOCUMENT: usize = 20_000_000;
+/// Nothing that a pipeline or a project says is nested deeper; each level takes some stack.
+const DEEPEST: usize = 32;
 /// Aliases may stand for this many values together; a few lines of aliases of aliases would stand for more than fit in memory.
 const MOST_ALIASED: usize = 100_000;
 
@@ -87,6 +89,8 @@ pub(crate) fn parse(source: &SourceFile) -> Result<Node, SyntaxError> {
             max_events: LARGEST_DOCUMENT,
             max_nodes: LARGEST_DOCUMENT,
             max_documents: 1,
+            max_depth: DEEPEST,
+            flow_nesting_limit: DEEPEST,
             max_aliases: LARGEST_DOCUMENT,
             max_merge_keys: MOST_ALIASED,
             max_recorded_anchor_events: MOST_ALIASED,
@@ -105,26 +109,21 @@ fn syntax_error(error: &serde_saphyr::Error, source: &SourceFile) -> SyntaxError
         None => 0,
     };
     let formatter = serde_saphyr::UserMessageFormatter;
-    let error = error.without_snippet();
-    let message = match beyond(error) {
-        Some(limit) => limit.to_owned(),
-        None => serde_saphyr::MessageFormatter::format_message(&formatter, error).into_owned(),
-    };
+    let message = serde_saphyr::MessageFormatter::format_message(&formatter, error.without_snippet()).into_owned();
+    let message = beyond(&message).map_or(message, str::to_owned);
     SyntaxError { offset, message }
 }
 
-/// Says which limit a file goes beyond.
-fn beyond(error: &serde_saphyr::Error) -> Option<&'static str> {
-    use serde_saphyr::budget::BudgetBreach;
-    let serde_saphyr::Error::Budget { breach, .. } = error else { return None };
-    Some(match breach {
-        BudgetBreach::Documents { .. } => "a file holds one document, and here a second one begins",
-        BudgetBreach::Depth { .. } => "values are nested too deep",
-        BudgetBreach::Anchors { .. }
-        | BudgetBreach::Aliases { .. }
-        | BudgetBreach::MergeKeys { .. }
-        | BudgetBreach::RecordedAnchorEvents { .. }
-        | BudgetBreach::RecordedAnchorBytes { .. } => "aliases and merges stand for too many values",
+/// Says in our words which limit a file goes beyond. The error that says so may lie inside of others.
+fn beyond(message: &str) -> Option<&'static str> {
+    let (_, breach) = message.split_once("limits breached: ")?;
+    let limit = breach.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    Some(match limit {
+        "Documents" => "a file holds one document, and here a second one begins",
+        "Depth" => "values are nested too deep",
+        "Anchors" | "Aliases" | "MergeKeys" | "RecordedAnchorEvents" | "RecordedAnchorBytes" => {
+            "aliases and merges stand for too many values"
+        }
         _ => "the file is too large",
     })
 }

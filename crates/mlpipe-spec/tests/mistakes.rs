@@ -415,7 +415,11 @@ fn mistakes_in(workplace: &Workplace, bytes: &[u8]) -> Vec<String> {
 #[test]
 fn files_that_are_hardly_yaml_have_one_mistake_with_its_place() {
     let workplace = Workplace::new();
-    let with = |line: &str| format!("name: x\nsteps:\n  a:\n    project: ../projects/sagittal\n{line}\n");
+    let with = |line: &str| {
+        format!(
+            "name: x\nsteps:\n  a:\n    project: ../projects/report\n    entry_point: summary\n    parameters: {{reports: r}}\n{line}\n"
+        )
+    };
     let laughs = |first: &str, more: &dyn Fn(usize) -> String| {
         let lines: String = (1..12).map(more).collect();
         format!("name: x\n{first}\n{lines}steps: {{}}\n")
@@ -438,15 +442,15 @@ fn files_that_are_hardly_yaml_have_one_mistake_with_its_place() {
         (b"\xef\xbb\xbfname: caf\xe9\n".to_vec(), "1:10: not valid UTF-8"),
         (b"\xff\xfen\0a\0".to_vec(), "1:1: not valid UTF-8"),
         (b"name: x\0y\n".to_vec(), "1:8: not valid YAML"),
-        (with("    needs: *nobody").into(), "5:12: not valid YAML"),
+        (with("    needs: *nobody").into(), "7:12: not valid YAML"),
         (format!("{0}---\n{0}", with("")).into(), "a second one begins"),
-        (with("  a: {}").into(), "5:3: `a` is given twice; first on line 3"),
-        (with("    ? [a]\n    : b").into(), "5:7: not valid YAML"),
+        (with("  a: {}").into(), "7:3: `a` is given twice; first on line 3"),
+        (with("    ? [a]\n    : b").into(), "7:7: not valid YAML"),
         (format!("name: {}\n", "[".repeat(100_000)).into(), "not valid YAML: "),
         ((0..500).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>().into(), "nested too deep"),
         (laughs("a0: &a0 [x, x, x]", &nested).into(), "aliases and merges stand for too many values"),
         (laughs("a0: &a0 {x: 1}", &merged).into(), "aliases and merges stand for too many values"),
-        (with(&format!("    retries: {}", "9".repeat(60))).into(), "5:14: `retries` must be a whole number"),
+        (with(&format!("    retries: {}", "9".repeat(60))).into(), "7:14: `retries` must be a whole number"),
     ];
     let mut wrong = Vec::new();
     for (bytes, expected) in cases {
