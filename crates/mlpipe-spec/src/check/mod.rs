@@ -4,6 +4,7 @@
 //! one mistake is reported once. The pipeline is put together only when nothing was reported.
 
 mod arguments;
+mod dimensions;
 mod embedded;
 mod formulas;
 pub(crate) mod inputs;
@@ -11,6 +12,7 @@ mod inside;
 pub(crate) mod matrix;
 mod order;
 mod parameters;
+mod references;
 mod resolve;
 mod scope;
 pub(crate) mod settings;
