@@ -1,6 +1,7 @@
 //! The small pipeline, what it finds in each scenario, and what it makes when nobody disturbs it.
 //!
-//! Four steps in three projects: items, items of items, two gathers; nine tasks. A command that completes writes the id of its
+//! Four steps in three projects: items, items of items, two gathers; nine tasks. Two of the steps are a pipeline of their own,
+//! which runs for each item. A command that completes writes the id of its
 //! run to a file outside of the state directory. Each part of a command is checked: any process may be killed, and what exits
 //! with 0 counts as done.
 
@@ -15,7 +16,7 @@ use crate::trace::{Call, strace};
 /// Names the file in which completed commands leave the id of their run.
 pub(crate) const COUNTER_VARIABLE: &str = "CRASHTEST_COUNTER";
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     (
         "split/MLproject",
         r#"name: split
@@ -57,18 +58,32 @@ steps:
     project: split
     for_each: {text: inputs.texts}
     parameters: {source: "${{ item.text }}"}
+  loud:
+    pipeline: loud.yaml
+    for_each: {text: split}
+    inputs: {words: split.outputs.words}
+    parameters: {suffix: "${{ params.suffix }}"}
+  total:
+    project: join
+    parameters: {parts: "${{ gather(steps.loud.outputs.all, over='text') }}"}
+outputs: {words: "${{ steps.split.outputs.words }}", all: "${{ steps.loud.outputs.all }}", total: "${{ steps.total.outputs.all }}"}
+"#,
+    ),
+    (
+        "loud.yaml",
+        r#"name: loud
+params: {suffix: string}
+inputs:
+  words: {collection: files, from: .}
+steps:
   shout:
     project: shout
-    for_each: {text: split, word: split.outputs.words}
+    for_each: {word: inputs.words}
     parameters: {word: "${{ item.word }}", suffix: "${{ params.suffix }}"}
   join:
     project: join
-    for_each: {text: split}
     parameters: {parts: "${{ gather(steps.shout.outputs.loud, over='word') }}"}
-  total:
-    project: join
-    parameters: {parts: "${{ gather(steps.join.outputs.all, over='text') }}"}
-outputs: {words: "${{ steps.split.outputs.words }}", all: "${{ steps.join.outputs.all }}", total: "${{ steps.total.outputs.all }}"}
+outputs: {all: "${{ steps.join.outputs.all }}"}
 "#,
     ),
     ("texts/one", "a b\n"),

@@ -50,8 +50,10 @@ pub struct RunRequest<'a> {
     pub inputs: &'a Inputs,
     /// Facts about this machine's tools that can change results, by name.
     pub environment: &'a BTreeMap<String, String>,
-    /// Cores and memory that steps may use together.
+    /// Cores, memory and GPUs that steps may use together.
     pub capacity: Capacity,
+    /// What each of the GPUs is called in `CUDA_VISIBLE_DEVICES`.
+    pub gpus: Vec<String>,
     /// Directory that steps find first in `PATH`: the one of the `mlpipe` command.
     pub program_directory: Option<PathBuf>,
     /// Which steps the run is about, and which are done again.

@@ -28,14 +28,27 @@ pub fn dot(pipeline: &Pipeline) -> String {
     format!("{:?}", Dot::with_attr_getters(&graph, &config, &edge, &label))
 }
 
-/// Returns the graph in Mermaid's language, as Markdown on GitHub and elsewhere shows it.
+/// Returns the graph in Mermaid's language, as Markdown on GitHub and elsewhere shows it. A step that is a pipeline is a box
+/// around its steps.
 pub fn mermaid(pipeline: &Pipeline) -> String {
-    let graph = step_graph(pipeline);
+    let mut lines = vec!["flowchart LR".to_owned()];
+    let mut open: Vec<&str> = Vec::new();
     // Names may be words of the language, so nodes are numbered and names are labels.
-    let nodes = graph.node_indices().map(|node| format!("  s{}[\"{}\"]\n", node.index(), graph[node]));
+    for (number, step) in pipeline.steps.iter().enumerate() {
+        let groups: Vec<&str> = step.name.enclosing().collect();
+        let shared = open.iter().zip(&groups).take_while(|(one, other)| one == other).count();
+        lines.extend(open[shared..].iter().map(|_| "  end".to_owned()));
+        let begin = |(depth, group): (usize, &&str)| format!("  subgraph g{number}_{depth}[\"{group}\"]");
+        lines.extend(groups.iter().enumerate().skip(shared).map(begin));
+        lines.push(format!("  s{number}[\"{}\"]", step.name));
+        open = groups;
+    }
+    lines.extend(open.iter().map(|_| "  end".to_owned()));
+    let graph = step_graph(pipeline);
     let ends = graph.edge_indices().filter_map(|edge| graph.edge_endpoints(edge));
-    let edges = ends.map(|(from, to)| format!("  s{} --> s{}\n", from.index(), to.index()));
-    ["flowchart LR\n".to_owned()].into_iter().chain(nodes).chain(edges).collect()
+    lines.extend(ends.map(|(from, to)| format!("  s{} --> s{}", from.index(), to.index())));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 /// Returns for each step how many steps the longest path from it to an end of the pipeline still holds.

@@ -56,6 +56,6 @@ pub use reproduce::{
 };
 pub use scheduler::{Capacity, Command, Event, Key, Scheduler, SkipCause, Task, TaskIndex, TaskState};
 pub use scope::Scope;
-pub use shape::{Demand, Dependency, DimensionShape, Requirement, StepShape, shapes};
+pub use shape::{Demand, Dependency, DimensionShape, FailFast, Requirement, StepShape, shapes};
 pub use why::{Answer, LastTime, MadeBy, WhyDocument, why};
 pub use workspace::{STATE_DIRECTORY, Workspace};

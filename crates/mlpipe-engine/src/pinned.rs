@@ -207,6 +207,9 @@ pub struct RunRecord {
     pub path: PathBuf,
     /// Its text.
     pub source: String,
+    /// Absolute path and text of the pipelines that its steps name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub included: BTreeMap<PathBuf, String>,
     /// What the results depend on.
     #[serde(flatten)]
     pub pinned: Pinned,
@@ -224,6 +227,7 @@ impl RunRecord {
             format: RUN_FORMAT.into(),
             path: request.pipeline.path.clone(),
             source: request.pipeline.source.clone(),
+            included: request.pipeline.included.clone(),
             pinned: Pinned::with(request, preparer)?,
         };
         let bytes = serde_json::to_vec(&record).expect("a record has string keys");

@@ -1,6 +1,7 @@
 //! Turns what happens in a run into tracked runs: one for the pipeline, below it one per step, below that one per item.
 //!
-//! A step that runs once is one run; reused work is a run too, tagged with the run that did it.
+//! A step that runs once is one run; reused work is a run too, tagged with the run that did it. A step that is a pipeline is
+//! a run as well, above those of its steps.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,6 +20,8 @@ pub(crate) struct Recorder<'a> {
     experiment: Experiment,
     run_id: RunId,
     steps: HashMap<StepId, RunId>,
+    /// Of steps that are pipelines, by name.
+    groups: HashMap<String, RunId>,
     failed_steps: std::collections::HashSet<StepId>,
 }
 
@@ -47,6 +50,7 @@ impl<'a> Recorder<'a> {
             experiment,
             run_id,
             steps: HashMap::new(),
+            groups: HashMap::new(),
             failed_steps: Default::default(),
         };
         let params = pipeline.params.iter().map(|(name, param)| (name.clone(), param.value.to_string())).collect();
@@ -109,13 +113,17 @@ impl<'a> Recorder<'a> {
 
     /// Ends the runs of the steps and of the pipeline, and waits until everything is stored.
     pub(crate) fn finish(self, outcome: RunOutcome, time_ms: i64) -> Result<()> {
+        let status = |has_failed: bool| match (outcome, has_failed) {
+            (RunOutcome::Killed, _) => RunStatus::Killed,
+            (_, true) => RunStatus::Failed,
+            (_, false) => RunStatus::Finished,
+        };
         for (step, run_id) in &self.steps {
-            let status = match (outcome, self.failed_steps.contains(step)) {
-                (RunOutcome::Killed, _) => RunStatus::Killed,
-                (_, true) => RunStatus::Failed,
-                (_, false) => RunStatus::Finished,
-            };
-            self.end(run_id, status, time_ms);
+            self.end(run_id, status(self.failed_steps.contains(step)), time_ms);
+        }
+        for (group, run_id) in &self.groups {
+            let belongs = |step: &StepId| self.pipeline.steps[*step].name.is_or_belongs_to(group);
+            self.end(run_id, status(self.failed_steps.iter().any(belongs)), time_ms);
         }
         let status = match outcome {
             RunOutcome::Done => RunStatus::Finished,
@@ -126,19 +134,38 @@ impl<'a> Recorder<'a> {
         Ok(self.writer.finish()?)
     }
 
-    /// The run above a task's run: the step's for a step with items, else the pipeline's.
+    /// The run above a task's run: the step's for a step with items, else that of the pipeline it is in.
     fn parent(&mut self, step: StepId, time_ms: i64) -> RunId {
-        let spec = &self.pipeline.steps[step];
+        let pipeline = self.pipeline;
+        let spec = &pipeline.steps[step];
+        if let Some(known) = self.steps.get(&step).filter(|_| !spec.dimensions.is_empty()) {
+            return known.clone();
+        }
+        let mut above = self.run_id.clone();
+        for group in spec.name.enclosing() {
+            above = self.group(group, &above, time_ms);
+        }
         if spec.dimensions.is_empty() {
-            return self.run_id.clone();
+            return above;
         }
         if !self.steps.contains_key(&step) {
             let run_id = RunId::random();
             let tags = vec![(tags::STEP.to_owned(), spec.name.to_string())];
-            self.create(&run_id, spec.name.as_str(), Some(&self.run_id), Vec::new(), tags, time_ms);
+            self.create(&run_id, spec.name.as_str(), Some(&above), Vec::new(), tags, time_ms);
             self.steps.insert(step, run_id);
         }
         self.steps[&step].clone()
+    }
+
+    /// The run of a step that is a pipeline.
+    fn group(&mut self, name: &str, above: &RunId, time_ms: i64) -> RunId {
+        if let Some(known) = self.groups.get(name) {
+            return known.clone();
+        }
+        let run_id = RunId::random();
+        self.create(&run_id, name, Some(above), Vec::new(), vec![(tags::STEP.to_owned(), name.to_owned())], time_ms);
+        self.groups.insert(name.to_owned(), run_id.clone());
+        run_id
     }
 
     fn create(

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use mlpipe_spec::{FailureCause, OnItemError, StepId};
 
-use self::expansion::{Met, without};
-use crate::shape::StepShape;
+use self::expansion::Met;
+use crate::shape::{FailFast, StepShape};
 use crate::task::Waiting;
 pub use crate::task::{Capacity, Command, Event, Key, SkipCause, Task, TaskIndex, TaskState};
 
@@ -55,7 +55,11 @@ pub struct Scheduler {
     /// Processes of each step that are under way.
     processes: Vec<usize>,
     free: Capacity,
+    /// Numbers of the GPUs that no process holds.
+    free_gpus: BTreeSet<u32>,
     capacity: Capacity,
+    /// Combinations of `fail_fast` matrices that have failed.
+    halted: Vec<Halted>,
     stop: Option<Stop>,
     commands: Vec<Command>,
 }
@@ -70,12 +74,22 @@ enum Stop {
 }
 
 /// What a process occupies, until the last of its tasks has ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Share {
     step: StepId,
     cpu: u32,
     memory_bytes: u64,
+    gpus: Vec<u32>,
     tasks_left: usize,
+}
+
+/// A matrix of which nothing more starts.
+#[derive(Debug, Clone)]
+struct Halted {
+    steps: Vec<StepId>,
+    /// The key of the failed task up to and with its combination: tasks that differ in the last part alone do not start.
+    key: Key,
+    failed: TaskIndex,
 }
 
 /// The tasks of one step that differ only in key part `over`; the whole step when `over` is none.
@@ -103,6 +117,14 @@ struct Group {
     /// Whether all members are known.
     closed: bool,
     waiting: Vec<Waiting>,
+}
+
+impl Halted {
+    fn covers(&self, step: StepId, key: &[Arc<str>]) -> bool {
+        let position = self.key.len() - 1;
+        let is_other = key.get(position).is_some_and(|part| *part != self.key[position]);
+        is_other && key[..position] == self.key[..position] && self.steps.contains(&step)
+    }
 }
 
 impl Group {
@@ -137,7 +159,9 @@ impl Scheduler {
             launches: 0,
             processes: vec![0; steps],
             free: capacity,
+            free_gpus: (0..capacity.gpus).collect(),
             capacity,
+            halted: Vec::new(),
             stop: None,
             commands: Vec::new(),
         }
@@ -221,6 +245,12 @@ impl Scheduler {
     /// Returns the task of `step` with this key, when it exists by now.
     pub fn find(&self, step: StepId, key: &[Arc<str>]) -> Option<TaskIndex> {
         self.by_key.get(&(step, Key::from(key))).copied()
+    }
+
+    /// Returns the numbers of the GPUs that the process of a running task holds.
+    pub fn gpus(&self, index: TaskIndex) -> &[u32] {
+        let launch = self.launched_in.get(&index);
+        launch.and_then(|launch| self.running.get(launch)).map_or(&[], |share| share.gpus.as_slice())
     }
 
     /// Returns the tasks of a gather: key part `over` of `step` runs, the other parts are `others`. In order of creation.
@@ -351,22 +381,28 @@ impl Scheduler {
         }
         self.tasks[index.0].state = TaskState::Failed;
         self.lost.push(index);
-        let shape = &self.shapes[self.task(index).step];
-        if shape.on_item_error == OnItemError::Fail {
-            self.stop(Stop::Failure);
-        } else if let Some(position) = shape.fail_fast {
-            self.fail_fast(index, position);
+        match self.shapes[self.task(index).step].on_item_error {
+            OnItemError::Fail => self.stop(Stop::Failure),
+            OnItemError::Collect => self.fail_fast(index),
         }
     }
 
-    /// Skips the other combinations of a failed task's matrix that have not started.
-    fn fail_fast(&mut self, failed: TaskIndex, position: usize) {
-        let (step, others) = (self.task(failed).step, without(&self.task(failed).key, position));
-        let members = self.groups[step].get(&GroupId::whole()).map_or_else(Vec::new, |group| group.members.clone());
-        for index in members {
-            if without(&self.task(index).key, position) == others {
-                self.skip(index, SkipCause::FailFast(failed));
+    /// Skips what has not started of the other combinations of a failed task's matrices.
+    fn fail_fast(&mut self, failed: TaskIndex) {
+        let task = self.task(failed);
+        let halted =
+            |fast: &FailFast| Halted { steps: fast.steps.clone(), key: Key::from(&task.key[..=fast.position]), failed };
+        for halted in self.shapes[task.step].stops.iter().map(halted).collect::<Vec<_>>() {
+            for step in &halted.steps {
+                let members =
+                    self.groups[*step].get(&GroupId::whole()).map_or_else(Vec::new, |group| group.members.clone());
+                for index in members {
+                    if halted.covers(*step, &self.task(index).key) {
+                        self.skip(index, SkipCause::FailFast(failed));
+                    }
+                }
             }
+            self.halted.push(halted);
         }
     }
 

@@ -97,16 +97,34 @@ impl Pipelines<'_> {
             never: random.percent(5),
             always,
             max_parallel: random.percent(20).then_some(1),
-            fail_fast: (swept && random.percent(50)).then(|| own.len() - 1),
+            gpu: random.below(4).saturating_sub(1) as u32,
+            stops: Vec::new(),
             on_item_error: if random.percent(85) { OnItemError::Collect } else { OnItemError::Fail },
             height: random.below(4),
         };
         let dimensions = own.iter().map(|origin| self.dimension(*origin, &own)).collect();
-        self.shapes.push(StepShape { dimensions, ..shape });
+        let stops = if swept { self.fail_fast(own.len() - 1, &own) } else { Vec::new() };
+        self.shapes.push(StepShape { dimensions, stops, ..shape });
         // What the step makes can be a loop variable of later ones.
         let source = DimensionShape::Produced { step, output: "items".into(), positions: Vec::new() };
         self.origins.push(Origin { source, outer: own.clone(), producer: Some(step) });
         self.bound.push(own);
+    }
+
+    /// Sometimes a matrix stops when a combination fails: that of this step alone, or that of a pipeline which this step and
+    /// the one before are both in, whose keys then begin alike.
+    fn fail_fast(&mut self, position: usize, own: &[usize]) -> Vec<FailFast> {
+        let step = self.shapes.len();
+        let shared = step.checked_sub(1).filter(|before| self.bound[*before].starts_with(own));
+        match (self.random.below(4), shared) {
+            (0 | 1, _) => Vec::new(),
+            (2, Some(before)) => {
+                let stops = vec![FailFast { position, steps: vec![before, step] }];
+                self.shapes[before].stops.clone_from(&stops);
+                stops
+            }
+            _ => vec![FailFast { position, steps: vec![step] }],
+        }
     }
 
     /// Some origins, each after those it needs; in an order that differs between steps.
@@ -155,7 +173,9 @@ impl Pipelines<'_> {
                 [over] => Dependency::Group { step, over: *over, positions: self.positions(step, Some(*over), own) },
                 _ => Dependency::Whole(step),
             };
+            // A step of a pipeline that always runs takes any end of steps outside of it, and wants success inside.
             let demand = match (always, self.random.below(4)) {
+                (true, 0) => Demand::Success,
                 (true, _) => Demand::End,
                 (false, 0) => Demand::SuccessOrExclusion,
                 (false, _) => Demand::Success,
@@ -182,7 +202,7 @@ fn random_shapes(random: &mut Random) -> Vec<StepShape> {
 
 // ---- random events
 
-const CAPACITY: Capacity = Capacity { cpu: 2, memory_bytes: 3 };
+const CAPACITY: Capacity = Capacity { cpu: 2, memory_bytes: 3, gpus: 2 };
 
 fn new_scheduler(shapes: &[StepShape]) -> Scheduler {
     let items = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
@@ -317,8 +337,31 @@ impl World<'_> {
         let memory: u64 =
             self.processes.iter().map(|process| shape(process).memory_bytes.min(CAPACITY.memory_bytes)).sum();
         assert!(cpu <= CAPACITY.cpu && memory <= CAPACITY.memory_bytes, "{cpu} cores, {memory} bytes");
+        self.check_gpus();
         let same = self.processes.iter().filter(|process| self.scheduler.task(process[0]).step == step).count();
         assert!(self.shapes[step].max_parallel.is_none_or(|most| same <= most));
+    }
+
+    /// Whether tasks run whatever came of what they wait for. Steps of a pipeline that always runs need each other's success.
+    fn takes_any_end(&self, shape: &StepShape) -> bool {
+        shape.always && shape.requirements.iter().all(|requirement| requirement.demand == Demand::End)
+    }
+
+    /// Each process holds as many GPUs as it needs, the tasks of a batch the same, and no two processes share one.
+    fn check_gpus(&self) {
+        let mut held = Vec::new();
+        for process in &self.processes {
+            let gpus = self.scheduler.gpus(process[0]);
+            let needed = self.shapes[self.scheduler.task(process[0]).step].gpu.min(CAPACITY.gpus);
+            assert_eq!(gpus.len(), needed as usize);
+            assert!(process.iter().all(|task| self.scheduler.gpus(*task) == gpus), "a batch is one process");
+            held.extend_from_slice(gpus);
+        }
+        let count = held.len();
+        held.sort_unstable();
+        held.dedup();
+        assert_eq!(held.len(), count, "a GPU belongs to one process");
+        assert!(held.iter().all(|gpu| *gpu < CAPACITY.gpus));
     }
 
     /// Everything that a task waits for has ended as it must.
@@ -381,7 +424,7 @@ impl World<'_> {
             match task.state {
                 TaskState::Done | TaskState::Failed => {}
                 TaskState::Skipped(SkipCause::Upstream(_) | SkipCause::Stopped)
-                    if shape.always && task.key.len() == shape.dimensions.len() =>
+                    if self.takes_any_end(shape) && task.key.len() == shape.dimensions.len() =>
                 {
                     assert!(self.interrupted, "what always runs was not run: {task:?}");
                 }

@@ -19,7 +19,8 @@ fn shape(dimensions: Vec<DimensionShape>, requirements: Vec<Requirement>) -> Ste
         never: false,
         always: false,
         max_parallel: None,
-        fail_fast: None,
+        gpu: 0,
+        stops: Vec::new(),
         on_item_error: OnItemError::Collect,
         height: 0,
     }
@@ -59,7 +60,7 @@ struct Player {
 impl Player {
     fn new(shapes: Vec<StepShape>, items: &[&str], cores: u32) -> Self {
         let items = items.iter().map(|item| Arc::from(*item)).collect();
-        let scheduler = Scheduler::new(shapes, vec![items], Capacity { cpu: cores, memory_bytes: 0 });
+        let scheduler = Scheduler::new(shapes, vec![items], Capacity { cpu: cores, memory_bytes: 0, gpus: 0 });
         Self { scheduler, log: Vec::new(), failing: Vec::new(), excluded: Vec::new(), found: BTreeMap::new() }
     }
 
@@ -344,7 +345,7 @@ fn sweep_keeps_to_its_own_limit_and_leaves_cores_to_others() {
 
 #[test]
 fn failed_combination_keeps_the_others_of_a_fail_fast_sweep_from_starting() {
-    let fast = StepShape { fail_fast: Some(0), ..sweep(&["x=1", "x=2", "x=3"]) };
+    let fast = StepShape { stops: vec![FailFast { position: 0, steps: vec![0] }], ..sweep(&["x=1", "x=2", "x=3"]) };
     let log = Player::new(vec![fast, shape(vec![], vec![])], &[], 1).failing(&["0[x=1]"]).play();
     assert_eq!(log, ["0[x=1]", "skip 0[x=2]", "skip 0[x=3]", "1[]"]);
 }
@@ -379,7 +380,7 @@ fn work_done_elsewhere_blocks_nothing_else_and_its_result_is_taken() {
     let study = DimensionShape::Input(0);
     let shapes = vec![shape(vec![study.clone()], vec![]), shape(vec![study], vec![after(0, &[0])])];
     let items = vec![vec![Arc::from("a"), Arc::from("b")]];
-    let mut scheduler = Scheduler::new(shapes, items, Capacity { cpu: 1, memory_bytes: 0 });
+    let mut scheduler = Scheduler::new(shapes, items, Capacity { cpu: 1, memory_bytes: 0, gpus: 0 });
     let task = |number| TaskIndex(number);
     scheduler.start();
     scheduler.on_event(&Event::MustRun { task: task(0) });
@@ -399,7 +400,7 @@ fn work_done_elsewhere_blocks_nothing_else_and_its_result_is_taken() {
 fn work_that_came_to_nothing_elsewhere_is_done_here_and_may_be_skipped_while_it_is_awaited() {
     let one = || vec![shape(vec![], vec![])];
     for stopped in [false, true] {
-        let mut scheduler = Scheduler::new(one(), vec![], Capacity { cpu: 1, memory_bytes: 0 });
+        let mut scheduler = Scheduler::new(one(), vec![], Capacity { cpu: 1, memory_bytes: 0, gpus: 0 });
         let task = TaskIndex(0);
         scheduler.start();
         scheduler.on_event(&Event::MustRun { task });

@@ -3,7 +3,7 @@
 //! A [`StepShape`] is derived from a checked [`Pipeline`] once. It holds no names, templates or paths, so the scheduler can
 //! be tested with shapes made by hand.
 
-use mlpipe_spec::{Condition, DimensionSource, OnItemError, Pipeline, Retries, Step, StepId};
+use mlpipe_spec::{Condition, Dimension, DimensionSource, OnItemError, Pipeline, Retries, Step, StepId};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::heights;
@@ -21,22 +21,36 @@ pub struct StepShape {
     pub cpu: u32,
     /// Memory that a task is expected to need, bytes.
     pub memory_bytes: u64,
+    /// GPUs that a task holds.
+    #[serde(default)]
+    pub gpu: u32,
     /// Largest number of tasks that may share one process.
     pub batch: usize,
     /// Whether and when a failed task is tried again.
     pub retries: Retries,
     /// Whether no task will ever run, since the step's `if` is false.
     pub never: bool,
-    /// Whether tasks run even when what they wait for has failed, or something else has stopped the run.
+    /// Whether tasks start even when a failure has stopped the run. How what they wait for must have ended stands in the
+    /// requirements.
     pub always: bool,
     /// How many processes of the step may be under way at a time.
     pub max_parallel: Option<usize>,
-    /// The key part in which the tasks differ that a failed task keeps from starting.
-    pub fail_fast: Option<usize>,
+    /// What a failed task keeps from starting, beside what needs it.
+    #[serde(default)]
+    pub stops: Vec<FailFast>,
     /// What a failed task means for the rest of the run.
     pub on_item_error: OnItemError,
     /// Steps on the longest path from here to an end of the pipeline: tasks with more ahead of them start first.
     pub height: usize,
+}
+
+/// A matrix of which nothing more starts once one of its combinations has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailFast {
+    /// The key part that names the combination, in each of the steps.
+    pub position: usize,
+    /// The steps that run for each combination.
+    pub steps: Vec<StepId>,
 }
 
 /// Where the items of a loop variable come from.
@@ -104,6 +118,15 @@ pub enum Dependency {
     Whole(StepId),
 }
 
+impl Dependency {
+    /// Returns the step whose tasks they are.
+    pub fn step(&self) -> StepId {
+        match self {
+            Self::Task { step, .. } | Self::Group { step, .. } | Self::Whole(step) => *step,
+        }
+    }
+}
+
 /// Derives the shapes of all steps, in step order.
 pub fn shapes(pipeline: &Pipeline) -> Vec<StepShape> {
     let mut shapes: Vec<StepShape> = pipeline.steps.iter().map(|step| shape(pipeline, step)).collect();
@@ -121,15 +144,28 @@ fn shape(pipeline: &Pipeline, step: &Step) -> StepShape {
         gathered_over: Vec::new(),
         cpu: step.resources.cpu.max(1),
         memory_bytes: step.resources.memory_bytes,
+        gpu: step.resources.gpu,
         batch: step.batch.unwrap_or(1).max(1),
         retries: step.retries.clone(),
         never: step.condition.as_ref().is_some_and(Condition::is_never),
-        always: step.always,
-        max_parallel: step.matrix.as_ref().and_then(|matrix| matrix.max_parallel),
-        fail_fast: step.matrix.as_ref().filter(|matrix| matrix.fail_fast).map(|_| step.dimensions.len() - 1),
+        always: step.always_after.is_some(),
+        max_parallel: step.matrices.iter().filter_map(|matrix| pipeline.matrices[*matrix].max_parallel).min(),
+        stops: step.matrices.iter().filter_map(|matrix| fail_fast(pipeline, step, *matrix)).collect(),
         on_item_error: step.on_item_error,
         height: 0,
     }
+}
+
+/// What a failure stops, where the matrix says that it does.
+fn fail_fast(pipeline: &Pipeline, step: &Step, matrix: usize) -> Option<FailFast> {
+    if !pipeline.matrices[matrix].fail_fast {
+        return None;
+    }
+    let is_it = |dimension: &Dimension| dimension.source == DimensionSource::Matrix(matrix);
+    let position = step.dimensions.iter().position(is_it);
+    let steps = (0..pipeline.steps.len()).filter(|other| pipeline.steps[*other].matrices.contains(&matrix));
+    let position = position.expect("the pipeline was checked: a step with a matrix ranges over it");
+    Some(FailFast { position, steps: steps.collect() })
 }
 
 /// Follows `SameAs` to the collection behind a loop variable.
@@ -138,10 +174,9 @@ fn dimension(pipeline: &Pipeline, step: &Step, position: usize) -> DimensionShap
         DimensionSource::Input(name) => DimensionShape::Input(
             pipeline.inputs.get_index_of(name).expect("the pipeline was checked: its inputs are declared"),
         ),
-        DimensionSource::Matrix(owner) => {
-            let matrix =
-                pipeline.steps[*owner].matrix.as_ref().expect("the pipeline was checked: the step has a matrix");
-            DimensionShape::Literal(matrix.items.iter().map(|item| item.key.clone()).collect())
+        DimensionSource::Matrix(matrix) => {
+            let items = &pipeline.matrices[*matrix].items;
+            DimensionShape::Literal(items.iter().map(|item| item.key.clone()).collect())
         }
         DimensionSource::Output { step: producer, output } => DimensionShape::Produced {
             step: *producer,
@@ -176,11 +211,11 @@ fn positions(upstream: &Step, step: &Step, left_out: Option<usize>) -> Vec<usize
 
 fn requirements(pipeline: &Pipeline, step: &Step) -> Vec<Requirement> {
     let mut found: Vec<Requirement> = Vec::new();
-    let mut add = |dependency, optional| {
-        let demand = match (step.always, optional) {
-            (true, _) => Demand::End,
-            (false, true) => Demand::SuccessOrExclusion,
-            (false, false) => Demand::Success,
+    let mut add = |dependency: Dependency, optional| {
+        let demand = match optional {
+            _ if step.always_after.is_some_and(|start| dependency.step() < start) => Demand::End,
+            true => Demand::SuccessOrExclusion,
+            false => Demand::Success,
         };
         let requirement = Requirement { dependency, demand };
         if !found.contains(&requirement) {
@@ -207,10 +242,10 @@ fn requirements(pipeline: &Pipeline, step: &Step) -> Vec<Requirement> {
             }
         }
     }
-    for upstream in &step.needs {
-        let other = &pipeline.steps[*upstream];
+    for need in &step.needs {
+        let other = &pipeline.steps[need.step];
         let bound = other.dimensions.iter().all(|part| step.dimensions.iter().any(|own| own.origin == part.origin));
-        add(if bound { same_items(*upstream) } else { Dependency::Whole(*upstream) }, false);
+        add(if bound { same_items(need.step) } else { Dependency::Whole(need.step) }, need.optional);
     }
     found
 }

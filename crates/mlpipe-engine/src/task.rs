@@ -71,7 +71,7 @@ pub enum SkipCause {
     Upstream(TaskIndex),
     /// Its `if` is false.
     Condition,
-    /// This other combination of its matrix failed, and the matrix says `fail_fast`.
+    /// This task of another combination of its matrix failed, and the matrix says `fail_fast`.
     FailFast(TaskIndex),
     /// The run was stopped, by a failure elsewhere or from outside.
     Stopped,
@@ -145,11 +145,14 @@ pub enum Command {
     StopAttempts,
 }
 
-/// Cores and memory that may be in use at a time.
+/// Cores, memory and GPUs that may be in use at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
     /// Cores.
     pub cpu: u32,
     /// Bytes.
     pub memory_bytes: u64,
+    /// GPUs; each belongs to one process at a time.
+    #[serde(default)]
+    pub gpus: u32,
 }

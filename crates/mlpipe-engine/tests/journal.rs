@@ -138,7 +138,8 @@ impl Bench {
             pipeline: &pipeline,
             inputs: &inputs,
             environment: &environment,
-            capacity: Capacity { cpu: 2, memory_bytes: 1 << 32 },
+            capacity: Capacity { cpu: 2, memory_bytes: 1 << 32, gpus: 0 },
+            gpus: Vec::new(),
             program_directory: None,
             scope: scope(&pipeline),
             version: "test",
@@ -182,6 +183,53 @@ fn failures_retries_batches_and_dynamic_items_are_played_again() {
     let count = |status| document.steps.iter().filter(|row| row.status == status).count();
     // check[one/b] fails twice; join[one] and after are skipped.
     assert_eq!((count(StepStatus::Failed), count(StepStatus::Skipped)), (1, 2), "{:?}", document.steps);
+    assert_same(&document, &replayed);
+}
+
+/// The steps of this one run for each text, in the place of a step.
+const INNER: &str = r#"
+name: inner
+inputs: {words: {collection: files, from: .}}
+steps:
+  check:
+    project: check
+    for_each: {word: inputs.words}
+    matrix: {round: [1, 2]}
+    parameters: {word: "${{ item.word }}"}
+  join:
+    project: join
+    for_each: {matrix: check}
+    parameters: {parts: "${{ gather(steps.check.outputs.word, over='word') }}"}
+outputs: {all: steps.join.outputs.all}
+"#;
+
+#[test]
+fn pipeline_that_is_a_step_is_played_again() {
+    let bench = Bench::new();
+    let (before, _) = PIPELINE.split_once("  check:\n").expect("it is there");
+    let inner = "  inner:
+    pipeline: inner.yaml
+    for_each: {text: split}
+    matrix: {run: [a, b], max_parallel: 1, fail_fast: true}
+    inputs: {words: split.outputs.words}
+  after:
+    project: join
+    always: true
+    needs: [inner]
+    parameters: {parts: \".\"}
+";
+    bench.write("inner.yaml", INNER);
+    bench.write("pipeline.yaml", &format!("{before}{inner}"));
+    let (document, replayed) = bench.run_all();
+    let statuses = |name: &str| {
+        let rows = document.steps.iter().filter(|row| row.name == name).map(|row| row.status);
+        rows.collect::<Vec<StepStatus>>()
+    };
+    // Three words of `one` and two of `two`, two runs, two rounds; `b` fails.
+    assert_eq!(statuses("inner/check").len(), 20);
+    assert_eq!(statuses("inner/join").len(), 8);
+    assert!(statuses("inner/check").contains(&StepStatus::Failed));
+    assert_eq!(statuses("after"), [StepStatus::Done]);
     assert_same(&document, &replayed);
 }
 

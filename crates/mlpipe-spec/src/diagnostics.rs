@@ -43,6 +43,8 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// The line of the file.
     pub excerpt: String,
+    /// For a file that a step of another pipeline names: that step and its place.
+    pub through: Option<String>,
     #[serde(skip)]
     span: Span,
     #[serde(skip)]
@@ -82,9 +84,10 @@ impl fmt::Display for Diagnostics {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Diagnostic { file, line, column, message, help, .. } = self;
+        let Diagnostic { file, line, column, message, help, through, .. } = self;
         write!(f, "{}:{line}:{column}: {message}", file.display())?;
-        help.iter().try_for_each(|help| write!(f, " ({help})"))
+        help.iter().try_for_each(|help| write!(f, " ({help})"))?;
+        through.iter().try_for_each(|through| write!(f, " ({through})"))
     }
 }
 
@@ -102,7 +105,8 @@ impl std::error::Error for Shown<'_> {}
 
 impl miette::Diagnostic for Shown<'_> {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.0.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        let lines: Vec<&str> = self.0.help.iter().chain(&self.0.through).map(String::as_str).collect();
+        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
@@ -143,6 +147,7 @@ impl miette::SourceCode for SourceFile {
 pub(crate) struct Collector {
     items: Vec<Diagnostic>,
     comparisons: Cell<usize>,
+    through: Option<String>,
 }
 
 impl Collector {
@@ -156,6 +161,7 @@ impl Collector {
             message: printable(message.as_ref()),
             help: None,
             excerpt: printable(source.line(line)),
+            through: self.through.clone(),
             span,
             source: Arc::clone(source),
         });
@@ -195,6 +201,16 @@ impl Collector {
             None if (1..=FEW).contains(&compared) => Some(format!("known: {}", listed(candidates))),
             None => None,
         }
+    }
+
+    /// Says through which step the files are reached that are looked at from now on; returns what was said before.
+    pub(crate) fn reach_through(&mut self, through: Option<String>) -> Option<String> {
+        std::mem::replace(&mut self.through, through)
+    }
+
+    /// Returns through which step the files are reached that are looked at now.
+    pub(crate) fn through(&self) -> Option<&str> {
+        self.through.as_deref()
     }
 
     /// Returns whether nothing was found so far.

@@ -173,6 +173,22 @@ impl Expression {
         }
     }
 
+    /// Renames the variables of the task's own dimensions.
+    pub(crate) fn rename(&mut self, rename: &dyn Fn(&str) -> String) {
+        match self {
+            Expression::ItemKey { variable } | Expression::Matrix { variable, .. } => *variable = rename(variable),
+            Expression::Value(_) | Expression::Count(_) => {}
+            Expression::Length(only) | Expression::Not(only) => only.rename(rename),
+            Expression::Default(left, right)
+            | Expression::And(left, right)
+            | Expression::Or(left, right)
+            | Expression::Compare(_, left, right) => {
+                left.rename(rename);
+                right.rename(rename);
+            }
+        }
+    }
+
     fn all(&self, fits: &dyn Fn(&Expression) -> bool) -> bool {
         fits(self) && self.parts().into_iter().all(|part| part.all(fits))
     }

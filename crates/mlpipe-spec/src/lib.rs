@@ -31,13 +31,14 @@ pub use diagnostics::{Diagnostic, Diagnostics};
 pub use evaluation::{Comparison, Counted, Expression, Facts};
 pub use params::{ParamKind, ParamValue, ParameterDeclaration, ParameterKind};
 pub use pipeline::{
-    Argument, Condition, Dimension, DimensionSource, Input, ItemForm, MATRIX_VARIABLE, Matrix, MatrixItem, OnItemError,
-    OutputRef, Param, Part, Pipeline, Read, Reference, Resources, Step, StepId, StepName, Template,
+    Argument, Condition, Dimension, DimensionSource, Input, ItemForm, MATRIX_VARIABLE, Matrix, MatrixItem, Need,
+    OnItemError, OutputRef, Param, Part, Pipeline, Read, Reference, Resources, Step, StepId, StepName, Template,
 };
 pub use project::{EntryPoint, OutputDeclaration, OutputKind, Project};
 pub use retries::{FailureCause, Retries, RetryOn};
 pub use schema::{pipeline_schema, project_schema};
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What a command says about a pipeline besides its path.
@@ -49,6 +50,8 @@ pub struct LoadOptions<'a> {
     pub collections: &'a [&'a str],
     /// The comparators of outputs that the command brings beside `bytes`, `json`, `array` and `text`.
     pub comparators: &'a [ForeignComparator],
+    /// Texts of pipelines that steps name, by absolute path, where they are not those of now.
+    pub included: Option<&'a BTreeMap<PathBuf, String>>,
 }
 
 /// Why a pipeline could not be loaded.
@@ -72,12 +75,16 @@ pub enum LoadError {
 /// Relative paths in the file are relative to its directory; relative paths in `options.overrides` to the current
 /// working directory.
 pub fn load_pipeline(path: &Path, options: &LoadOptions) -> Result<Pipeline, LoadError> {
-    let text = std::fs::read_to_string(path).map_err(io_error(path))?;
-    load_pipeline_text(path, text, options)
+    let text = std::fs::read(path).map_err(io_error(path))?;
+    load_bytes(path, text, options)
 }
 
 /// Returns the pipeline with this text as if it stood in the file at `path`, as [`load_pipeline`] does.
 pub fn load_pipeline_text(path: &Path, text: String, options: &LoadOptions) -> Result<Pipeline, LoadError> {
+    load_bytes(path, text.into_bytes(), options)
+}
+
+fn load_bytes(path: &Path, text: Vec<u8>, options: &LoadOptions) -> Result<Pipeline, LoadError> {
     let here = std::env::current_dir().map_err(io_error(path))?;
     check::pipeline(path, text, &here, options).map_err(LoadError::Invalid)
 }

@@ -33,12 +33,17 @@ pub struct Pipeline {
     pub params: IndexMap<String, Param>,
     /// The collections that steps iterate over, in declared order.
     pub inputs: IndexMap<String, Input>,
-    /// The steps: each after all it depends on, otherwise in declared order.
+    /// The steps: each after all it depends on, otherwise in declared order. Where a step is a pipeline itself, its steps
+    /// stand in its place, called `<step>/<inner step>`.
     pub steps: Vec<Step>,
+    /// The combinations of values that steps run for; [`DimensionSource::Matrix`] counts them.
+    pub matrices: Vec<Matrix>,
     /// What the pipeline hands back, in declared order.
     pub outputs: IndexMap<String, OutputRef>,
     /// The text of the pipeline file as it was read.
     pub source: String,
+    /// Absolute path and text of the pipeline files that steps of this one name.
+    pub included: BTreeMap<PathBuf, String>,
 }
 
 /// A parameter of the pipeline with its value.
@@ -55,7 +60,7 @@ pub struct Param {
 /// A collection of keyed items that comes from outside the pipeline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Input {
-    /// The name under `inputs:`.
+    /// The name under `inputs:`; `<step>/<name>` for one of a pipeline that is a step.
     pub name: String,
     /// The kind of source, one of [`crate::LoadOptions::collections`].
     pub collection: String,
@@ -87,7 +92,8 @@ pub struct OutputRef {
     pub output: String,
 }
 
-/// The name of a step: `[a-z][a-z0-9_-]*`, so it can be part of a file name, a run name and an expression.
+/// The name of a step: `[a-z][a-z0-9_-]*`, so it can be part of a file name, a run name and an expression. The steps of a
+/// pipeline that is a step itself are called `<step>/<inner step>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct StepName(String);
@@ -105,7 +111,25 @@ impl StepName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the names of the pipeline steps that this step is part of, outermost first: `a` and `a/b` for `a/b/c`.
+    pub fn enclosing(&self) -> impl Iterator<Item = &str> {
+        self.0.match_indices(SEPARATOR).map(|(at, _)| &self.0[..at])
+    }
+
+    /// Returns whether this is the step of that name, or part of it.
+    pub fn is_or_belongs_to(&self, name: &str) -> bool {
+        self.0.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR))
+    }
+
+    /// Returns the name that the step has where `prefix` leads to its pipeline: empty, or ending in the separator.
+    pub(crate) fn below(&self, prefix: &str) -> StepName {
+        StepName(format!("{prefix}{}", self.0))
+    }
 }
+
+/// Stands between the name of a step and those of the steps of its pipeline; no name has it.
+pub(crate) const SEPARATOR: char = '/';
 
 impl fmt::Display for StepName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,20 +152,22 @@ pub struct Step {
     pub project: Arc<Project>,
     /// The name of the entry point, which `project` has.
     pub entry_point: String,
-    /// The loop variables, outermost first; empty for a step that runs once.
+    /// The loop variables, outermost first; empty for a step that runs once. Those of the pipeline steps that this step is
+    /// part of come first.
     pub dimensions: Vec<Dimension>,
     /// The steps named under `needs:`.
-    pub needs: Vec<StepId>,
+    pub needs: Vec<Need>,
     /// A value for every parameter of the entry point, in its declared order.
     pub arguments: Vec<Argument>,
     /// How many items at most share one process; the entry point then has a batch command.
     pub batch: Option<usize>,
-    /// The combinations of values the step runs for; its last dimension then ranges over them.
-    pub matrix: Option<Matrix>,
+    /// The matrices of the step and of the pipeline steps that it is part of, as places in [`Pipeline::matrices`].
+    pub matrices: Vec<usize>,
     /// Whether a task runs, from `if:`; `None` without one, or where it is true whatever happens.
     pub condition: Option<Condition>,
-    /// Whether a task runs however those it waits for have ended.
-    pub always: bool,
+    /// A task runs however those of the steps before this one, that it waits for, have ended. The step's own place for
+    /// `always: true`; for a step of a pipeline that always runs, the place of the first step of that pipeline.
+    pub always_after: Option<StepId>,
     /// Whether, and how often, a failed attempt is repeated.
     pub retries: Retries,
     /// How long an attempt may take.
@@ -172,6 +198,15 @@ impl Condition {
     pub fn is_never(&self) -> bool {
         self.expression == Expression::Value(ParamValue::Bool(false))
     }
+}
+
+/// A step that must have ended before another one starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Need {
+    /// The step.
+    pub step: StepId,
+    /// Whether an `if` may exclude all of it without excluding what needs it.
+    pub optional: bool,
 }
 
 /// The combinations of values that a step runs for.
@@ -231,7 +266,8 @@ impl Step {
             DimensionSource::SameAs(step) | DimensionSource::Output { step, .. } => Some(step),
         });
         let reads = self.reads().into_iter().map(|read| read.step);
-        let mut upstream: Vec<StepId> = self.needs.iter().copied().chain(from_items).chain(reads).collect();
+        let needs = self.needs.iter().map(|need| need.step);
+        let mut upstream: Vec<StepId> = needs.chain(from_items).chain(reads).collect();
         upstream.sort_unstable();
         upstream.dedup();
         upstream
@@ -265,8 +301,8 @@ pub struct Dimension {
 pub enum DimensionSource {
     /// The input of that name.
     Input(String),
-    /// The matrix of that step, which is the step itself.
-    Matrix(StepId),
+    /// The matrix with that place in [`Pipeline::matrices`].
+    Matrix(usize),
     /// The dimension of the same variable name of another step.
     SameAs(StepId),
     /// A collection that a step writes; known when that step has ended. The dimensions of that step come before this
@@ -308,6 +344,39 @@ impl Template {
             [Part::Text(text)] => Some(text),
             _ => None,
         }
+    }
+
+    /// Adds text at the end.
+    pub(crate) fn push_text(&mut self, text: &str) {
+        match self.parts.last_mut() {
+            Some(Part::Text(last)) => last.push_str(text),
+            _ if text.is_empty() => {}
+            _ => self.parts.push(Part::Text(text.to_owned())),
+        }
+    }
+
+    /// Adds another template at the end.
+    pub(crate) fn push_all(&mut self, other: Template) {
+        for part in other.parts {
+            match part {
+                Part::Text(text) => self.push_text(&text),
+                reference @ Part::Reference(_) => self.parts.push(reference),
+            }
+        }
+    }
+
+    /// Returns the template with its variables renamed.
+    pub(crate) fn renamed(mut self, rename: &dyn Fn(&str) -> String) -> Template {
+        for part in &mut self.parts {
+            match part {
+                Part::Reference(Reference::Item { variable } | Reference::Matrix { variable, .. }) => {
+                    *variable = rename(variable);
+                }
+                Part::Reference(Reference::Computed(expression)) => expression.rename(rename),
+                Part::Text(_) | Part::Reference(_) => {}
+            }
+        }
+        self
     }
 
     /// Returns the references in order.
@@ -399,12 +468,14 @@ pub struct Resources {
     pub cpu: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Graphics processors that nobody else uses meanwhile.
+    pub gpu: u32,
 }
 
 impl Default for Resources {
-    /// One core and 1 GiB.
+    /// One core, 1 GiB, no GPU.
     fn default() -> Self {
-        Resources { cpu: 1, memory_bytes: 1 << 30 }
+        Resources { cpu: 1, memory_bytes: 1 << 30, gpu: 0 }
     }
 }
 

@@ -51,7 +51,9 @@ fn pipeline_key(key: &str) -> Value {
         }
         "defaults" => described("Settings of steps that say nothing themselves.", object(&DEFAULTS, &[], step_key)),
         "steps" => {
-            let mut steps = named("The steps by name.", object(&STEP, &["project"], step_key));
+            let mut step = object(&STEP, &[], step_key);
+            step["oneOf"] = json!([{"required": ["project"]}, {"required": ["pipeline"]}]);
+            let mut steps = named("The steps by name.", step);
             steps["propertyNames"] = json!({"pattern": "^[a-z][a-z0-9_-]*$"});
             steps["minProperties"] = json!(1);
             steps
@@ -79,6 +81,11 @@ fn input_key(key: &str) -> Value {
 fn step_key(key: &str) -> Value {
     match key {
         "project" => text("Path of an MLproject directory."),
+        "pipeline" => text("Path of another pipeline file, whose steps run in place of this one."),
+        "inputs" => named(
+            "For a step with `pipeline`: what stands for its inputs.",
+            text("inputs.<input> or <step>.outputs.<output>"),
+        ),
         "entry_point" => text("Entry point of the project; main without it."),
         "for_each" => named(
             "Runs the step once per item: variable and inputs.<input>, <step> or <step>.outputs.<output>.",
@@ -144,6 +151,7 @@ fn retries_key(key: &str) -> Value {
 fn resource_key(key: &str) -> Value {
     match key {
         "cpu" => described("Processor cores.", json!({"type": "integer", "minimum": 1})),
+        "gpu" => described("GPUs that nobody else uses meanwhile.", json!({"type": "integer", "minimum": 0})),
         "memory" => described("Memory, such as 512MiB.", json!({"type": "string", "pattern": MEMORY})),
         _ => unreachable!("`{key}` of resources has no schema"),
     }

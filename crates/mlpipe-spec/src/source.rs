@@ -1,6 +1,7 @@
 //! The text of a file and places in it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A stretch of a file, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -18,6 +19,24 @@ pub(crate) struct SourceFile {
     /// The text with `?` for the bytes of control characters, byte for byte; `None` when it has none.
     harmless: Option<String>,
     line_starts: Vec<usize>,
+}
+
+/// What is said of a file that is no text.
+pub(crate) const NOT_UTF_8: &str = "not valid UTF-8: a pipeline is text in UTF-8";
+
+/// Returns the file with these bytes, and the place of the first that is no UTF-8; it is shown as `\u{fffd}`.
+pub(crate) fn decoded(name: PathBuf, bytes: Vec<u8>) -> (Arc<SourceFile>, Option<Span>) {
+    let (text, mistake) = match String::from_utf8(bytes) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            // A byte order mark is no part of the text.
+            let mark = text.strip_prefix('\u{feff}').map_or(0, |_| '\u{feff}'.len_utf8());
+            let start = error.utf8_error().valid_up_to() - mark;
+            (text, Some(Span { start, end: start + 1 }))
+        }
+    };
+    (Arc::new(SourceFile::new(name, text)), mistake)
 }
 
 impl SourceFile {

@@ -13,12 +13,23 @@ use crate::source::{SourceFile, Span};
 
 /// A file may hold this many YAML events and nodes: 20,000 steps of 20 keys are 800,000 scalars.
 const LARGEST_DOCUMENT: usize = 20_000_000;
+/// Nothing that a pipeline or a project says is nested deeper; each level takes some stack.
+const DEEPEST: usize = 32;
+/// Aliases may stand for this many values together; a few lines of aliases of aliases would stand for more than fit in memory.
+const MOST_ALIASED: usize = 100_000;
 
 /// A value with its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) span: Span,
+}
+
+impl Node {
+    /// Returns whether nothing is written.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.value, Value::Scalar(Scalar { kind: ScalarKind::Null, .. }))
+    }
 }
 
 /// A value.
@@ -78,8 +89,11 @@ pub(crate) fn parse(source: &SourceFile) -> Result<Node, SyntaxError> {
             max_events: LARGEST_DOCUMENT,
             max_nodes: LARGEST_DOCUMENT,
             max_documents: 1,
+            max_depth: DEEPEST,
+            flow_nesting_limit: DEEPEST,
             max_aliases: LARGEST_DOCUMENT,
-            max_merge_keys: LARGEST_DOCUMENT,
+            max_merge_keys: MOST_ALIASED,
+            max_recorded_anchor_events: MOST_ALIASED,
             // One anchor for the settings of all steps is good style. What aliases expand to stays limited.
             enforce_alias_anchor_ratio: false,
         },
@@ -96,7 +110,22 @@ fn syntax_error(error: &serde_saphyr::Error, source: &SourceFile) -> SyntaxError
     };
     let formatter = serde_saphyr::UserMessageFormatter;
     let message = serde_saphyr::MessageFormatter::format_message(&formatter, error.without_snippet()).into_owned();
+    let message = beyond(&message).map_or(message, str::to_owned);
     SyntaxError { offset, message }
+}
+
+/// Says in our words which limit a file goes beyond. The error that says so may lie inside of others.
+fn beyond(message: &str) -> Option<&'static str> {
+    let (_, breach) = message.split_once("limits breached: ")?;
+    let limit = breach.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    Some(match limit {
+        "Documents" => "a file holds one document, and here a second one begins",
+        "Depth" => "values are nested too deep",
+        "Anchors" | "Aliases" | "MergeKeys" | "RecordedAnchorEvents" | "RecordedAnchorBytes" => {
+            "aliases and merges stand for too many values"
+        }
+        _ => "the file is too large",
+    })
 }
 
 fn to_usize(number: u64) -> usize {

@@ -1,6 +1,5 @@
 //! What projects may say about comparing their outputs. Mistakes are in `mistakes.rs`.
 
-#[allow(dead_code, reason = "other test programs use the rest")]
 mod common;
 
 use common::Workplace;

@@ -93,7 +93,7 @@ fn matrix_is_the_last_dimension_and_its_values_are_checked() {
         .replace("    needs: [report]\n", "    needs: [report]\n    for_each: {matrix: report}\n");
     let pipeline = load(&text);
     let slices = step(&pipeline, "slices");
-    let matrix = slices.matrix.as_ref().expect("the step has a matrix");
+    let matrix = &pipeline.matrices[slices.matrices[0]];
     let keys: Vec<&str> = matrix.items.iter().map(|item| item.key.as_str()).collect();
     assert_eq!(keys, ["spacing=1,name=a%2Fb", "spacing=1,name=c", "spacing=0.5,name=a%2Fb"]);
     assert_eq!((matrix.max_parallel, matrix.fail_fast), (Some(2), true));

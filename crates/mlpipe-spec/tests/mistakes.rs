@@ -128,6 +128,7 @@ fn values_of_the_wrong_type_or_out_of_bounds_are_reported() {
         ("timeout: 10m", "timeout: «10 minutes", &["durations are like 90s, 10m, 1h30m"]),
         ("memory: 1GiB", "memory: «1Gi", &["`1Gi` is not an amount of memory"]),
         ("cpu: 1", "cpu: «0", &["`cpu` must be a whole number from 1"]),
+        ("cpu: 1", "gpu: «-1", &["`gpu` must be a whole number from 0"]),
         ("cache: false", "cache: «no", &["`cache` must be true or false, not `no`"]),
         ("batch: 32", "batch: «0", &["`batch` must be a whole number from 1"]),
         ("from: \"${{ params.studies }}\"", "from: «\"\"", &["`from` is empty"]),
@@ -214,8 +215,6 @@ fn loops_and_references_that_do_not_fit_together_are_reported() {
 #[test]
 fn what_is_not_supported_yet_is_refused_and_never_ignored() {
     changes(&[
-        ("    cache: false\n", "    «pipeline: other.yaml\n", &["`pipeline` is not supported yet"]),
-        ("cpu: 1,", "«gpu: 1,", &["`gpu` is not supported yet"]),
         ("{ item.vertebra }", "{ «item.vertebra.key }", &["attributes of an item are not supported yet"]),
         ("default: ../testdata/studies", "default: «s3://bucket/studies", &["`s3:` URIs are not supported yet"]),
         (
@@ -395,6 +394,120 @@ fn damaged_pipelines_have_mistakes_that_can_be_shown() {
             survive(&workplace, &text);
         }
     }
+}
+
+/// Loads these bytes and returns all mistakes, one line each, without the name of the file.
+fn mistakes_in(workplace: &Workplace, bytes: &[u8]) -> Vec<String> {
+    let path = workplace.path().join("pipelines/hostile.yaml");
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&path, bytes).expect("a new file");
+    match mlpipe_spec::load_pipeline(&path, &mlpipe_spec::LoadOptions::default()) {
+        Err(mlpipe_spec::LoadError::Invalid(found)) => {
+            assert!(!found.render(false, 80).is_empty());
+            let place = format!("{}:", path.display());
+            found.items().iter().map(|item| item.to_string().replace(&place, "")).collect()
+        }
+        Err(error) => vec![error.to_string()],
+        Ok(_) => Vec::new(),
+    }
+}
+
+#[test]
+fn files_that_are_hardly_yaml_have_one_mistake_with_its_place() {
+    let workplace = Workplace::new();
+    let with = |line: &str| {
+        format!(
+            "name: x\nsteps:\n  a:\n    project: ../projects/report\n    entry_point: summary\n    parameters: {{reports: r}}\n{line}\n"
+        )
+    };
+    let laughs = |first: &str, more: &dyn Fn(usize) -> String| {
+        let lines: String = (1..12).map(more).collect();
+        format!("name: x\n{first}\n{lines}steps: {{}}\n")
+    };
+    let nested = |number: usize| {
+        let before = vec![format!("*a{}", number - 1); 10].join(",");
+        format!("a{number}: &a{number} [{before}]\n")
+    };
+    let merged = |number: usize| {
+        let before = vec![format!("*a{}", number - 1); 10].join(",");
+        format!("a{number}: &a{number} {{<<: [{before}]}}\n")
+    };
+    let cases: [(Vec<u8>, &str); 18] = [
+        (b"".to_vec(), "1:1: the file is empty"),
+        (b"# nothing\n---\n".to_vec(), "the file is empty"),
+        (b"- a\n".to_vec(), "1:1: a pipeline must be a mapping"),
+        (b"text\n".to_vec(), "1:1: a pipeline must be a mapping"),
+        (b"name: x\nsteps:\n\ta: {}\n".to_vec(), "3:2: not valid YAML: tabs"),
+        (b"name: caf\xe9\n".to_vec(), "1:10: not valid UTF-8"),
+        (b"\xef\xbb\xbfname: caf\xe9\n".to_vec(), "1:10: not valid UTF-8"),
+        (b"\xff\xfen\0a\0".to_vec(), "1:1: not valid UTF-8"),
+        (b"name: x\0y\n".to_vec(), "1:8: not valid YAML"),
+        (with("    needs: *nobody").into(), "7:12: not valid YAML"),
+        (format!("{0}---\n{0}", with("")).into(), "a second one begins"),
+        (with("  a: {}").into(), "7:3: `a` is given twice; first on line 3"),
+        (with("    ? [a]\n    : b").into(), "7:7: not valid YAML"),
+        (format!("name: {}\n", "[".repeat(100_000)).into(), "not valid YAML: "),
+        ((0..500).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>().into(), "nested too deep"),
+        (laughs("a0: &a0 [x, x, x]", &nested).into(), "aliases and merges stand for too many values"),
+        (laughs("a0: &a0 {x: 1}", &merged).into(), "aliases and merges stand for too many values"),
+        (with(&format!("    retries: {}", "9".repeat(60))).into(), "7:14: `retries` must be a whole number"),
+    ];
+    let mut wrong = Vec::new();
+    for (bytes, expected) in cases {
+        let found = mistakes_in(&workplace, &bytes);
+        if !matches!(found.as_slice(), [one] if one.contains(expected)) {
+            let case = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+            wrong.push(format!("{case}\n{expected}\n{found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn marks_line_ends_anchors_and_merges_change_no_place() {
+    let workplace = Workplace::new();
+    let pipeline = "name: x\nsteps:\n  a: &a\n    project: ../projects/vertebrae\n    parameters: &p {volume: v}\n  b:\n    <<: *a\n    cache: false\n  c: *a\noutputs: {o: steps.b.outputs.boxs}\n";
+    let ends = pipeline.replace('\n', "\r\n");
+    for text in [pipeline.to_owned(), ends.clone(), format!("\u{feff}{ends}")] {
+        let found = mistakes_in(&workplace, text.as_bytes());
+        assert!(
+            matches!(found.as_slice(), [one] if one.starts_with("10:30: step `b` has no output `boxs`")),
+            "{found:?}"
+        );
+        assert_eq!(mistakes_in(&workplace, text.replace("boxs", "boxes").as_bytes()), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn file_with_twenty_thousand_steps_is_read_and_so_are_all_its_mistakes() {
+    let workplace = Workplace::new();
+    let steps = |more: &str| {
+        let step = |number: usize| {
+            let needs = if number > 0 { format!("{more}: [s{}]", number - 1) } else { "cache: true".to_owned() };
+            format!("  s{number}: {{project: ../projects/sagittal, parameters: {{series: x}}, {needs}}}\n")
+        };
+        format!("name: x\nsteps:\n{}", (0..20_000).map(step).collect::<String>())
+    };
+    assert_eq!(mistakes_in(&workplace, steps("needs").as_bytes()), Vec::<String>::new());
+    assert_eq!(mistakes_in(&workplace, steps("nedes").as_bytes()).len(), 19_999);
+}
+
+#[test]
+fn pipelines_that_multiply_come_to_an_end() {
+    let workplace = Workplace::new();
+    for level in 0..14 {
+        let step = |number: usize| format!("  s{number}: {{pipeline: level{}.yaml}}\n", level + 1);
+        let steps: String = (0..10).map(step).collect();
+        workplace.write(&format!("pipelines/level{level}.yaml"), &format!("name: x\nsteps:\n{steps}"));
+    }
+    let found = mistakes_in(&workplace, b"name: x\nsteps: {a: {pipeline: level11.yaml}}\n");
+    assert!(found.iter().all(|one| one.contains("cannot read") && one.contains("level14.yaml")), "{found:?}");
+    workplace.write(
+        "pipelines/level14.yaml",
+        "name: x\nsteps: {a: {project: ../projects/vertebrae, parameters: {volume: v}}}\n",
+    );
+    let found = mistakes_in(&workplace, b"name: x\nsteps: {a: {pipeline: level0.yaml}}\n");
+    assert!(matches!(found.as_slice(), [one] if one.contains("more than 50000 steps")), "{found:?}");
 }
 
 #[test]

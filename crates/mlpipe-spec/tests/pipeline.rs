@@ -5,7 +5,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{PIPELINE, Workplace};
-use mlpipe_spec::{CommandLine, DimensionSource, ItemForm, OnItemError, ParamValue, Part, Pipeline, Reference, Step};
+use mlpipe_spec::{
+    CommandLine, DimensionSource, ItemForm, Need, OnItemError, ParamValue, Part, Pipeline, Reference, Step,
+};
 
 fn step<'p>(pipeline: &'p Pipeline, name: &str) -> &'p Step {
     pipeline.steps.iter().find(|step| step.name.as_str() == name).expect(name)
@@ -41,7 +43,7 @@ fn the_pipeline_of_the_design_is_read_whole() {
     assert_eq!((schmorl.batch, schmorl.retries.max, schmorl.on_item_error), (Some(32), 1, OnItemError::Collect));
     assert_eq!(schmorl.timeout, Some(Duration::from_secs(5400)));
     assert!(!step(&pipeline, "summary").cache);
-    assert_eq!(step(&pipeline, "summary").needs, [id(&pipeline, "report")]);
+    assert_eq!(step(&pipeline, "summary").needs, [Need { step: id(&pipeline, "report"), optional: false }]);
     assert_eq!(pipeline.outputs["reports"].step, id(&pipeline, "report"));
 }
 

@@ -1,4 +1,5 @@
-//! Every example pipeline runs; the second time all is reused and every output is the same, byte for byte.
+//! Every example pipeline runs; the second time all is reused and every output is the same, byte for byte. Only what an
+//! example says must not be reused, `cache: false`, is done again, and comes to the same bytes.
 
 mod common;
 
@@ -28,6 +29,15 @@ fn outputs(document: &Value) -> BTreeMap<String, Vec<u8>> {
     let mut bytes = BTreeMap::new();
     let mut add = |name: String, path: &Value| {
         let path = Path::new(path.as_str().expect("a path"));
+        if path.is_dir() {
+            // A collection.
+            for entry in fs::read_dir(path).expect("readable") {
+                let entry = entry.expect("an entry");
+                let name = format!("{name}/{}", entry.file_name().to_string_lossy());
+                bytes.insert(name, fs::read(entry.path()).expect("the output is there"));
+            }
+            return;
+        }
         assert!(path.is_file(), "{}", path.display());
         bytes.insert(name, fs::read(path).expect("the output is there"));
     };
@@ -54,7 +64,7 @@ fn statuses(document: &Value) -> Vec<String> {
 #[test]
 fn every_example_runs_and_the_second_time_all_is_reused_byte_for_byte() {
     let examples = examples();
-    assert!(examples.len() >= 7, "{examples:?}");
+    assert!(examples.len() >= 17, "{examples:?}");
     for path in examples {
         let place = Place::new();
         let run = || {
@@ -66,12 +76,16 @@ fn every_example_runs_and_the_second_time_all_is_reused_byte_for_byte() {
         let made = outputs(&first);
         assert!(!made.is_empty(), "{}", path.display());
         assert_eq!(outputs(&second), made, "{}", path.display());
-        let excluded = |row: &String| row.ends_with(" skipped");
+        // `cache: false` is there to be done each time.
+        let never_reused = if path.ends_with("cache.yaml") { "note" } else { "" };
+        let excluded = |row: &String| row.ends_with(" skipped") || *row == format!("{never_reused}[] done");
         let again: Vec<String> = statuses(&second).into_iter().filter(|row| !excluded(row)).collect();
         assert!(again.iter().all(|row| row.ends_with(" cached")), "{}: {again:?}", path.display());
         let plan = place.mlpipe(&["plan", &text(&path), "--json"]).json();
-        let actions = plan["tasks"].as_array().expect("tasks").iter().map(|task| task["action"].as_str());
-        for action in actions {
+        let tasks = plan["tasks"].as_array().expect("tasks").iter();
+        // What follows a step that is done each time is decided when it has been done.
+        let tasks = tasks.filter(|_| never_reused.is_empty());
+        for action in tasks.map(|task| task["action"].as_str()) {
             assert!(matches!(action, Some("reuse" | "skip")), "{}: {action:?}", path.display());
         }
     }
@@ -132,6 +146,54 @@ fn step_that_always_runs_reports_what_is_there() {
     let document = ran.json();
     assert_eq!(statuses(&document), ["check[bad] failed", "check[good.txt] done", "report[] done"]);
     assert!(outputs(&document)["report"].starts_with(b"1 of 2 texts\n2 words"));
+}
+
+#[test]
+fn item_that_fails_keeps_only_what_needs_it_from_running_when_failures_are_collected() {
+    let place = Place::new();
+    let folder = text(&repository().join("pipelines/examples"));
+    let pipeline = fs::read_to_string(example("collect")).expect("committed");
+    let pipeline = pipeline.replace("projects/", &format!("{folder}/projects/")).replace("from: texts", "from: mixed");
+    place.write("collect.yaml", &pipeline);
+    place.write("mixed/good.txt", "some words");
+    // A folder has no words.
+    place.write("mixed/bad/file", "");
+    let ran = place.mlpipe(&["run", &text(&place.path("collect.yaml")), "--jobs", "1", "--json"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let rows = statuses(&ran.json());
+    assert!(rows.contains(&"count[good.txt] done".into()) && rows.contains(&"words[good.txt] done".into()), "{rows:?}");
+    assert!(rows.contains(&"count[bad] failed".into()), "{rows:?}");
+}
+
+#[test]
+fn variable_of_a_step_counts_for_its_result() {
+    let place = Place::new();
+    let run = |greeting: &str| {
+        let greeting = format!("greeting={greeting}");
+        place.mlpipe(&["run", &example("env"), "-P", &greeting, "--json"]).json()
+    };
+    let (first, second) = (run("hello"), run("good morning"));
+    assert_eq!(outputs(&first)["text"], b"hello, world\n");
+    assert_eq!(outputs(&second)["text"], b"good morning, world\n");
+    assert_eq!(statuses(&run("hello")), ["greet[] cached"]);
+}
+
+#[test]
+fn attempt_that_takes_too_long_ends_with_all_its_processes() {
+    let place = Place::new();
+    place.write(
+        "slow/MLproject",
+        "entry_points:\n  main:\n    command: 'sleep 1234 & echo $! > \"$PIDS\"; sleep 1234'\n    outputs: {x: {path: x}}\n",
+    );
+    let pids = place.path("pids");
+    let pipeline =
+        format!("name: slow\nsteps:\n  slow: {{project: slow, timeout: 1s, env: {{PIDS: {}}}}}\n", text(&pids));
+    place.write("slow.yaml", &pipeline);
+    let ran = place.mlpipe(&["run", &text(&place.path("slow.yaml"))]);
+    ran.expect(1, &["timed out after 1 s"]);
+    let background = fs::read_to_string(&pids).expect("it was started");
+    let state = fs::read_to_string(format!("/proc/{}/stat", background.trim())).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
 }
 
 #[test]

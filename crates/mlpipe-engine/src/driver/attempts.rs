@@ -22,6 +22,9 @@ use crate::prepare::{Places, View};
 use crate::recorder::TaskRecord;
 use crate::scheduler::{Event, TaskIndex};
 
+/// Tells a step which GPUs it holds; CUDA, and what builds on it, sees no others.
+const VISIBLE_GPUS_VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
+
 impl<'a> Driver<'a> {
     /// Ends the processes that are under way when the run cannot go on, because nothing can be stored any more.
     pub(super) fn abandon(&mut self, messages: &Receiver<Message>) {
@@ -148,6 +151,11 @@ impl<'a> Driver<'a> {
             }
         }
         variables.extend(step.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let gpus: Vec<&str> =
+            self.scheduler.gpus(first.task).iter().map(|gpu| self.request.gpus[*gpu as usize].as_str()).collect();
+        if !gpus.is_empty() {
+            variables.push((VISIBLE_GPUS_VARIABLE.into(), gpus.join(",")));
+        }
         variables
     }
 

@@ -84,8 +84,10 @@ impl Scheduler {
                 Met::Never(cause) => lost = lost.or(Some(cause)),
             }
         }
+        let halted = self.halted.iter().find(|halted| halted.covers(step, &key)).map(|halted| halted.failed);
         match lost {
             Some(cause) => self.skip(index, SkipCause::Upstream(cause)),
+            None if halted.is_some() => halted.into_iter().for_each(|by| self.skip(index, SkipCause::FailFast(by))),
             None if !self.may_start(step) => self.skip(index, SkipCause::Stopped),
             None => self.prepare_if_met(index),
         }

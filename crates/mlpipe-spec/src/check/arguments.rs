@@ -6,7 +6,7 @@ use crate::evaluation::{Combination, Expression};
 use crate::expression::{Formula, FormulaKind, Lookup, Piece};
 use crate::params::{Mismatch, ParameterDeclaration, ParameterKind};
 use crate::paths::local_path;
-use crate::pipeline::{Argument, Part, Reference, Template};
+use crate::pipeline::{Argument, OutputRef, Part, Reference, Template};
 use crate::source::Span;
 use crate::yaml::Node;
 
@@ -65,11 +65,11 @@ impl Resolver<'_, '_, '_> {
             return None;
         };
         let mut template = Template::default();
-        push_text(&mut template, default);
+        template.push_text(default);
         Some((template, true))
     }
 
-    fn checked_value(
+    pub(super) fn checked_value(
         &mut self,
         name: &str,
         node: &Node,
@@ -163,22 +163,25 @@ impl Resolver<'_, '_, '_> {
             .ok()
     }
 
-    fn template(&mut self, draft: &Draft, declared: usize, pieces: &[Piece]) -> Option<Template> {
+    pub(super) fn template(&mut self, draft: &Draft, declared: usize, pieces: &[Piece]) -> Option<Template> {
         let mut template = Template::default();
         let mut all_known = true;
         for piece in pieces {
             match piece {
-                Piece::Text(text) => push_text(&mut template, text),
-                Piece::Lookup(Lookup::Param(name)) => match self.checker.param_text(name) {
-                    Some(text) => push_text(&mut template, &text),
-                    None => all_known = false,
+                Piece::Text(text) => template.push_text(text),
+                Piece::Lookup(Lookup::Param(name)) => match self.checker.late(name) {
+                    Some(late) => template.push_all(late.template),
+                    None => match self.checker.param_text(name) {
+                        Some(text) => template.push_text(&text),
+                        None => all_known = false,
+                    },
                 },
                 Piece::Lookup(lookup) => match self.reference(draft, declared, lookup) {
                     Some(reference) => template.parts.push(Part::Reference(reference)),
                     None => all_known = false,
                 },
                 Piece::Formula(formula) => match self.computed(draft, declared, formula) {
-                    Some(Expression::Value(value)) => push_text(&mut template, &value.to_string()),
+                    Some(Expression::Value(value)) => template.push_text(&value.to_string()),
                     Some(expression) => template.parts.push(Part::Reference(Reference::Computed(expression))),
                     None => match self.output_or(draft, declared, formula) {
                         Some(reference) => template.parts.push(Part::Reference(reference)),
@@ -207,7 +210,7 @@ impl Resolver<'_, '_, '_> {
             self.report(formula.span, "gather() is never missing: it needs no default()".to_owned(), Some(help));
             return None;
         };
-        let id = self.bound_output(declared, step, output);
+        let found = self.bound_output(declared, step, output);
         let scope = &mut InStep { resolver: self, draft, declared };
         let (text, kind) = formulas::typed(scope, otherwise, false)?;
         let (Expression::Value(text), Kind::Text) = (text, kind) else {
@@ -215,7 +218,8 @@ impl Resolver<'_, '_, '_> {
             self.report(otherwise.span, message, Some("write '' for none".to_owned()));
             return None;
         };
-        Some(Reference::OutputOr { step: id?, output: output.text.clone(), otherwise: text.to_string() })
+        let OutputRef { step, output } = found?;
+        Some(Reference::OutputOr { step, output, otherwise: text.to_string() })
     }
 }
 
@@ -264,7 +268,7 @@ fn computed_fits(expression: &Expression, declaration: &ParameterDeclaration) ->
 
 fn of_text(text: String) -> Template {
     let mut template = Template::default();
-    push_text(&mut template, &text);
+    template.push_text(&text);
     template
 }
 
@@ -273,12 +277,4 @@ fn param_of(pieces: &[Piece]) -> Option<String> {
         Piece::Lookup(Lookup::Param(name)) => Some(format!("the value comes from params.{}", name.text)),
         _ => None,
     })
-}
-
-fn push_text(template: &mut Template, text: &str) {
-    match template.parts.last_mut() {
-        Some(Part::Text(last)) => last.push_str(text),
-        _ if text.is_empty() => {}
-        _ => template.parts.push(Part::Text(text.to_owned())),
-    }
 }

@@ -1,12 +1,13 @@
 //! The pipeline's `inputs:`: collections of items from outside.
 
+use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
 use crate::expression::{Lookup, Piece};
 use crate::fields::{Fields, Keys};
 use crate::params::ParamValue;
 use crate::paths::local_path;
-use crate::pipeline::{Input, ItemForm};
+use crate::pipeline::{DimensionSource, Input, ItemForm};
 use crate::yaml::{Key, Node, Value};
 
 use super::Checker;
@@ -17,16 +18,44 @@ pub(crate) const INPUT: Keys =
 pub(crate) const FORMS: [(&str, ItemForm); 2] = [("manifest", ItemForm::Manifest), ("directory", ItemForm::Directory)];
 
 impl Checker<'_> {
-    pub(super) fn read_inputs(&mut self, fields: &Fields) {
+    /// Reads the inputs. Those for which another collection stands are not read: `declared_inputs` has looked at them.
+    pub(super) fn read_inputs(&mut self, fields: &Fields, stand_ins: &IndexMap<String, Option<DimensionSource>>) {
         let Some(node) = fields.get("inputs") else { return };
         for (key, node) in self.reader.entries(node, "`inputs`").unwrap_or_default() {
-            let fits = self.reader.is_name(key, "an input");
-            let input = self.input(key, node).filter(|_| fits);
-            self.inputs.insert(key.text.clone(), input);
+            let name = format!("{}{}", self.frame.prefix, key.text);
+            let own = DimensionSource::Input(name.clone());
+            match stand_ins.get(&key.text) {
+                Some(source) => drop(self.inputs.insert(key.text.clone(), source.clone().unwrap_or(own))),
+                None => {
+                    let fits = self.reader.is_name(key, "an input");
+                    let input = self.input(key, node, name.clone()).filter(|_| fits);
+                    self.inputs.insert(key.text.clone(), own);
+                    self.shared.inputs.insert(name, input);
+                }
+            }
         }
     }
 
-    fn input(&mut self, key: &Key, node: &Node) -> Option<Input> {
+    /// Returns kind and form of each input that is declared.
+    pub(super) fn declared_inputs(&mut self, fields: &Fields) -> IndexMap<String, Option<(String, ItemForm)>> {
+        let entries = fields.get("inputs").and_then(|node| self.reader.entries(node, "`inputs`")).unwrap_or_default();
+        let declared = entries.into_iter().map(|(key, node)| {
+            let fields = self.reader.fields(node, &format!("input `{}`", key.text), &INPUT);
+            let kind =
+                fields.and_then(|fields| Some((self.collection(fields.get("collection")?)?, self.form(&fields)?)));
+            (key.text.clone(), kind)
+        });
+        declared.collect()
+    }
+
+    fn form(&mut self, fields: &Fields) -> Option<ItemForm> {
+        match fields.get("as") {
+            Some(node) => self.reader.word(node, "`as`", &FORMS),
+            None => Some(ItemForm::default()),
+        }
+    }
+
+    fn input(&mut self, key: &Key, node: &Node, name: String) -> Option<Input> {
         let what = format!("input `{}`", key.text);
         let fields = self.reader.fields(node, &what, &INPUT)?;
         let collection = match fields.get("collection") {
@@ -38,11 +67,8 @@ impl Checker<'_> {
             None => self.missing(key, &what, "from"),
         };
         let select = fields.get("select").map_or(Some(Map::new()), |node| self.selection(node));
-        let form = match fields.get("as") {
-            Some(node) => self.reader.word(node, "`as`", &FORMS),
-            None => Some(ItemForm::default()),
-        };
-        Some(Input { name: key.text.clone(), collection: collection?, from: from?, select: select?, form: form? })
+        let form = self.form(&fields);
+        Some(Input { name, collection: collection?, from: from?, select: select?, form: form? })
     }
 
     fn missing<T>(&mut self, key: &Key, what: &str, name: &str) -> Option<T> {
@@ -91,7 +117,7 @@ impl Checker<'_> {
             Value::Scalar(scalar) => match self.pieces(node, scalar)?.as_slice() {
                 [Piece::Text(_)] => self.reader.json(node),
                 [Piece::Lookup(Lookup::Param(name))] if self.params.contains_key(&name.text) => {
-                    self.params[&name.text].as_ref().map(|param| json(&param.value))
+                    self.param_value(name).map(|value| json(&value))
                 }
                 _ => self.text(node, "`select`").map(Json::String),
             },

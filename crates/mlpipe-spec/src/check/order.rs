@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::fields::Reader;
-use crate::pipeline::StepId;
 
 use super::steps::Draft;
 
@@ -35,15 +34,6 @@ pub(super) fn in_order(reader: &mut Reader, drafts: &[Draft]) -> Vec<usize> {
     report_cycles(reader, drafts, &stuck);
     order.extend(stuck);
     order
-}
-
-/// Returns for each step in declared order its place in `order`.
-pub(super) fn positions(order: &[usize]) -> Vec<StepId> {
-    let mut positions = vec![0; order.len()];
-    for (id, declared) in order.iter().enumerate() {
-        positions[*declared] = id;
-    }
-    positions
 }
 
 /// Reports one cycle for each group of steps that wait for each other.

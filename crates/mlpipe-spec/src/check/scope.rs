@@ -2,6 +2,7 @@
 
 use crate::evaluation::{Counted, Expression};
 use crate::expression::Lookup;
+use crate::pipeline::DimensionSource;
 use crate::project::OutputKind;
 use crate::source::Span;
 
@@ -23,7 +24,13 @@ impl Scope for InStep<'_, '_, '_, '_, '_> {
 
     fn value(&mut self, lookup: &Lookup, span: Span) -> Option<(Expression, Kind)> {
         match lookup {
-            Lookup::Param(_) => self.resolver.checker.value(lookup, span),
+            Lookup::Param(name) => match self.resolver.checker.late(name) {
+                Some(late) => late.value().or_else(|| {
+                    self.resolver.checker.report_late(name);
+                    None
+                }),
+                None => self.resolver.checker.value(lookup, span),
+            },
             Lookup::Item(variable) => {
                 self.resolver.check_variable(self.draft, variable)?;
                 Some((Expression::ItemKey { variable: variable.text.clone() }, Kind::Text))
@@ -44,21 +51,22 @@ impl Scope for InStep<'_, '_, '_, '_, '_> {
 
     fn counted(&mut self, lookup: &Lookup, _: Span, optional: bool) -> Option<Counted> {
         match lookup {
-            Lookup::Input(name) => {
-                self.resolver.input_source(name)?;
-                Some(Counted::Input(name.text.clone()))
-            }
+            Lookup::Input(name) => match self.resolver.input_source(name)? {
+                DimensionSource::Output { step, output } => Some(Counted::Output { step, output }),
+                DimensionSource::Input(name) => Some(Counted::Input(name)),
+                DimensionSource::Matrix(_) | DimensionSource::SameAs(_) => None,
+            },
             Lookup::Output { step, output } => {
-                let id = self.resolver.bound_output(self.declared, step, output)?;
+                let found = self.resolver.bound_output(self.declared, step, output)?;
                 self.check_collection(step, output)?;
                 if !optional {
                     self.resolver.check_never_missing(self.draft, step, output)?;
                 }
-                Some(Counted::Output { step: id, output: output.text.clone() })
+                Some(Counted::Output { step: found.step, output: found.output })
             }
             Lookup::Gather { step, output, over } => {
-                let step = self.resolver.gathered_output(self.declared, step, output, over)?;
-                Some(Counted::Gather { step, output: output.text.clone(), over: over.text.clone() })
+                let (found, over) = self.resolver.gathered_output(self.declared, step, output, over)?;
+                Some(Counted::Gather { step: found.step, output: found.output, over })
             }
             Lookup::Param(_) | Lookup::Item(_) | Lookup::Matrix(_) | Lookup::Step(_) => None,
         }
@@ -68,7 +76,7 @@ impl Scope for InStep<'_, '_, '_, '_, '_> {
 impl InStep<'_, '_, '_, '_, '_> {
     fn check_collection(&mut self, step: &crate::expression::Name, output: &crate::expression::Name) -> Option<()> {
         let used = *self.resolver.checker.step_names.get(&step.text)?;
-        let kind = self.resolver.drafts[used].output_kind(self.resolver.checker, output)?;
+        let (_, kind) = self.resolver.output_of(used, output)?;
         if kind == OutputKind::Collection {
             return Some(());
         }

@@ -19,7 +19,7 @@ pub(crate) const DEFAULTS: Keys = Keys {
     not_yet: &[],
 };
 pub(crate) const RETRIES: Keys = Keys { of: "`retries`", known: &["max", "on", "backoff"], not_yet: &[] };
-pub(crate) const RESOURCES: Keys = Keys { of: "`resources`", known: &["cpu", "memory"], not_yet: &["gpu"] };
+pub(crate) const RESOURCES: Keys = Keys { of: "`resources`", known: &["cpu", "memory", "gpu"], not_yet: &[] };
 
 pub(crate) const ITEM_ERRORS: [(&str, OnItemError); 2] =
     [("fail", OnItemError::Fail), ("collect", OnItemError::Collect)];
@@ -35,12 +35,31 @@ const RESERVED_VARIABLES: [&str; 7] = [
     "MLPIPE_ATTEMPT",
 ];
 
+/// Set by the engine for steps that hold GPUs.
+const DEVICES_VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
+
 /// More retries than this are a slip of the finger.
 pub(crate) const MOST_RETRIES: u32 = 100;
+/// No machine has more GPUs than this.
+pub(crate) const MOST_DEVICES: u32 = 1024;
+
+/// What is said about how steps run; `None` where nothing is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    retries: Option<Retries>,
+    timeout: Option<Duration>,
+    cpu: Option<u32>,
+    memory_bytes: Option<u64>,
+    gpu: Option<u32>,
+    on_item_error: Option<OnItemError>,
+    cache: Option<bool>,
+    env: BTreeMap<String, String>,
+    secrets: Vec<String>,
+}
 
 /// How a step runs.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
+pub(super) struct Settled {
     pub(super) retries: Retries,
     pub(super) timeout: Option<Duration>,
     pub(super) resources: Resources,
@@ -50,51 +69,80 @@ pub(super) struct Settings {
     pub(super) secrets: Vec<String>,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
+impl Settings {
+    /// Returns these settings, and where they say nothing those of `base`.
+    pub(super) fn over(self, base: &Settings) -> Settings {
+        let mut secrets = base.secrets.clone();
+        secrets.extend(self.secrets.into_iter().filter(|name| !base.secrets.contains(name)));
         Settings {
-            retries: Retries::default(),
-            timeout: None,
-            resources: Resources::default(),
-            on_item_error: OnItemError::default(),
-            cache: true,
-            env: BTreeMap::new(),
-            secrets: Vec::new(),
+            retries: self.retries.or_else(|| base.retries.clone()),
+            timeout: self.timeout.or(base.timeout),
+            cpu: self.cpu.or(base.cpu),
+            memory_bytes: self.memory_bytes.or(base.memory_bytes),
+            gpu: self.gpu.or(base.gpu),
+            on_item_error: self.on_item_error.or(base.on_item_error),
+            cache: self.cache.or(base.cache),
+            env: base.env.clone().into_iter().chain(self.env).collect(),
+            secrets,
+        }
+    }
+
+    pub(super) fn settled(self) -> Settled {
+        let usual = Resources::default();
+        Settled {
+            retries: self.retries.unwrap_or_default(),
+            timeout: self.timeout,
+            resources: Resources {
+                cpu: self.cpu.unwrap_or(usual.cpu),
+                memory_bytes: self.memory_bytes.unwrap_or(usual.memory_bytes),
+                gpu: self.gpu.unwrap_or(usual.gpu),
+            },
+            on_item_error: self.on_item_error.unwrap_or_default(),
+            cache: self.cache.unwrap_or(true),
+            env: self.env,
+            secrets: self.secrets,
         }
     }
 }
 
 impl Checker<'_> {
-    /// Returns the settings of steps that say nothing themselves.
+    /// Returns the settings of steps that say nothing themselves: those of the pipeline step that this pipeline is used
+    /// in, else those under `defaults:`.
     pub(super) fn defaults(&mut self, fields: &Fields) -> Settings {
         let fields = fields.get("defaults").and_then(|node| self.reader.fields(node, "`defaults`", &DEFAULTS));
-        fields.map_or_else(Settings::default, |fields| self.settings(&fields, &Settings::default()))
+        let own = fields.map_or_else(Settings::default, |fields| self.settings(&fields, &Settings::default()));
+        self.frame.settings.clone().over(&own)
     }
 
     /// Returns the settings in `fields`, those of `defaults` where there are none or where they have mistakes.
     pub(super) fn settings(&mut self, fields: &Fields, defaults: &Settings) -> Settings {
         let mut settings = defaults.clone();
         if let Some(retries) = fields.get("retries").and_then(|node| self.retries(node)) {
-            settings.retries = retries;
+            settings.retries = Some(retries);
         }
         if let Some(timeout) = fields.get("timeout").and_then(|node| self.duration(node, "`timeout`")) {
             settings.timeout = Some(timeout);
         }
         if let Some(node) = fields.get("resources") {
-            self.resources(node, &mut settings.resources);
+            self.resources(node, &mut settings);
         }
         if let Some(node) = fields.get("on_item_error") {
-            let word = self.reader.word(node, "`on_item_error`", &ITEM_ERRORS);
-            settings.on_item_error = word.unwrap_or(settings.on_item_error);
+            settings.on_item_error = self.reader.word(node, "`on_item_error`", &ITEM_ERRORS).or(settings.on_item_error);
         }
         if let Some(node) = fields.get("cache") {
-            settings.cache = self.reader.truth(node, "`cache`").unwrap_or(settings.cache);
+            settings.cache = self.reader.truth(node, "`cache`").or(settings.cache);
         }
         if let Some(node) = fields.get("env") {
             self.env(node, &mut settings.env);
         }
         if let Some(node) = fields.get("secrets") {
             self.secrets(node, &mut settings);
+        }
+        if let (Some(1..), true) = (settings.gpu, settings.env.contains_key(DEVICES_VARIABLE))
+            && let Some((key, _)) = fields.entry("resources").or_else(|| fields.entry("env"))
+        {
+            let message = format!("`{DEVICES_VARIABLE}` is set by mlpipe for a step with GPUs");
+            self.reader.report(key.span, message).help("remove it from `env`, or `gpu` from `resources`");
         }
         settings
     }
@@ -147,15 +195,18 @@ impl Checker<'_> {
         duration
     }
 
-    fn resources(&mut self, node: &Node, resources: &mut Resources) {
+    fn resources(&mut self, node: &Node, settings: &mut Settings) {
         let Some(fields) = self.reader.fields(node, "`resources`", &RESOURCES) else { return };
         if let Some(cpu) = fields.get("cpu").and_then(|node| self.reader.integer(node, "`cpu`", 1..=4096)) {
-            resources.cpu = cpu;
+            settings.cpu = Some(cpu);
+        }
+        if let Some(gpu) = fields.get("gpu").and_then(|node| self.reader.integer(node, "`gpu`", 0..=MOST_DEVICES)) {
+            settings.gpu = Some(gpu);
         }
         let Some(node) = fields.get("memory") else { return };
         let Some(scalar) = self.reader.scalar(node, "`memory`") else { return };
         match quantity::memory_bytes(&scalar.text) {
-            Some(bytes) => resources.memory_bytes = bytes,
+            Some(bytes) => settings.memory_bytes = Some(bytes),
             None => {
                 let message = format!("`{}` is not an amount of memory", scalar.text);
                 let help = with_unit(scalar, "GiB", "amounts are like 512MiB, 4GiB");

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use crate::expression::{Formula, Lookup, Name, Piece, bare, condition};
 use crate::fields::{Fields, Keys, is_name};
 use crate::pipeline::{MATRIX_VARIABLE, Matrix, StepName};
-use crate::project::{EntryPoint, OutputKind, Project};
+use crate::project::{EntryPoint, Project};
 use crate::project_file::Loaded;
 use crate::source::Span;
 use crate::yaml::{Key, Node};
 
 use super::Checker;
+use super::embedded::Embedded;
 use super::settings::Settings;
 
 pub(crate) const STEP: Keys = Keys {
@@ -18,6 +19,8 @@ pub(crate) const STEP: Keys = Keys {
     known: &[
         "project",
         "entry_point",
+        "pipeline",
+        "inputs",
         "for_each",
         "matrix",
         "parameters",
@@ -34,7 +37,7 @@ pub(crate) const STEP: Keys = Keys {
         "secrets",
         "description",
     ],
-    not_yet: &["pipeline"],
+    not_yet: &[],
 };
 
 const MAIN: &str = "main";
@@ -46,6 +49,8 @@ pub(super) struct Draft<'n> {
     pub(super) project: Option<Arc<Project>>,
     /// An entry point that `project` has.
     pub(super) entry_point: Option<String>,
+    /// For a step that is a pipeline.
+    pub(super) embedded: Option<Embedded<'n>>,
     pub(super) loops: Option<Vec<Loop>>,
     /// `None` without one, `Some(None)` for one with a mistake; so too for `condition`.
     pub(super) matrix: Option<Option<Matrix>>,
@@ -84,18 +89,6 @@ impl Draft<'_> {
     pub(super) fn entry(&self) -> Option<&EntryPoint> {
         self.project.as_ref()?.entry_points.get(self.entry_point.as_ref()?)
     }
-
-    /// Returns the kind of an output of this step, after reporting that there is no such output.
-    pub(super) fn output_kind(&self, checker: &mut Checker, output: &Name) -> Option<OutputKind> {
-        let entry = self.entry()?;
-        if let Some(declared) = entry.outputs.get(&output.text) {
-            return Some(declared.kind);
-        }
-        let message = format!("step `{}` has no output `{}`", self.name(), output.text);
-        let known = entry.outputs.keys().map(String::as_str);
-        checker.reader.out.unknown(&checker.reader.source, output.span, message, &output.text, known);
-        None
-    }
 }
 
 impl Checker<'_> {
@@ -112,6 +105,7 @@ impl Checker<'_> {
             step_name,
             project: None,
             entry_point: None,
+            embedded: None,
             loops: None,
             matrix: None,
             condition: None,
@@ -124,8 +118,17 @@ impl Checker<'_> {
             settings: defaults.clone(),
         };
         let Some(fields) = self.reader.fields(node, &format!("step `{}`", key.text), &STEP) else { return draft };
-        draft.settings = self.settings(&fields, defaults);
-        draft.project = self.project(&fields, &mut draft);
+        match fields.entry("pipeline") {
+            Some((key, node)) => {
+                // What the step says goes before the `defaults` of that pipeline; those of this one are for its own steps.
+                draft.settings = self.settings(&fields, &Settings::default());
+                draft.embedded = Some(self.embedded(&draft.key.text, (key, node), &fields, &mut draft.uses));
+            }
+            None => {
+                draft.settings = self.settings(&fields, defaults);
+                draft.project = self.project(&fields, &mut draft);
+            }
+        }
         draft.loops = self.loops(&fields, &mut draft.uses);
         draft.matrix = fields.get("matrix").map(|node| self.matrix(node));
         self.check_one_matrix(&fields, &draft);
@@ -145,11 +148,15 @@ impl Checker<'_> {
             self.reader.report(draft.key.span, message).help("add project: and the path of an MLproject directory");
             return None;
         };
+        if let Some((key, _)) = fields.entry("inputs") {
+            let help = "a step with a `project` takes items with `for_each`";
+            self.reader.report(key.span, "`inputs` is for a step with a `pipeline`").help(help);
+        }
         let text = self.text(node, "`project`")?;
         let directory = crate::paths::local_path(&text, &self.directory)
             .map_err(|mismatch| self.reader.report(node.span, mismatch.message).help_if(mismatch.help))
             .ok()?;
-        let project = match self.projects.load(directory.as_ref(), &self.here, self.reader.out) {
+        let project = match self.shared.projects.load(directory.as_ref(), &self.here, self.reader.out) {
             Loaded::Good(project) => project,
             Loaded::Broken => return None,
             Loaded::Absent(why) => {

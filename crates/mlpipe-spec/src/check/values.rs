@@ -4,6 +4,7 @@ use crate::evaluation::NoTask;
 use crate::expression::{Lookup, Name, Piece, has_expression, pieces};
 use crate::yaml::{Node, Scalar};
 
+use super::parameters::Value;
 use super::{Checker, formulas};
 
 impl Checker<'_> {
@@ -68,7 +69,17 @@ impl Checker<'_> {
     /// Returns the value of a parameter, after reporting that there is none of that name.
     pub(super) fn param_value(&mut self, name: &Name) -> Option<crate::params::ParamValue> {
         match self.params.get(&name.text) {
-            Some(param) => param.as_ref().map(|param| param.value.clone()),
+            Some(Some(Value::Known(param))) => Some(param.value.clone()),
+            Some(Some(Value::Late(_))) => {
+                self.report_late(name);
+                None
+            }
+            Some(Some(Value::Missing(kind))) => {
+                let kind = *kind;
+                self.report_missing(name, kind);
+                None
+            }
+            Some(None) => None,
             None => {
                 let message = format!("there is no parameter `{}`", name.text);
                 let known = self.params.keys().map(String::as_str);

@@ -1,5 +1,7 @@
 //! A small radiology pipeline and its projects, written to a temporary directory.
 
+#![allow(dead_code, reason = "each test program uses some of it")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -140,6 +142,7 @@ impl Workplace {
             overrides: &overrides,
             collections: &["dicom-series", "files"],
             comparators: &[ForeignComparator { name: "dicom", check: no_bad_key }],
+            included: None,
         };
         let path: &Path = &self.path().join("pipelines/schmorl.yaml");
         load_pipeline(path, &options).map_err(|error| match error {

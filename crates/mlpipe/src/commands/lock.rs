@@ -9,7 +9,7 @@ use mlpipe_engine::{
 };
 use tempfile::TempDir;
 
-use crate::commands::request::{load, parse_override, run_request};
+use crate::commands::request::{Limits, load, parse_override, run_request};
 use crate::comparators::FILE_COMPARATORS;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::{environment, sources, state, text};
@@ -29,11 +29,11 @@ pub(crate) struct Arguments {
 const SHOWN: usize = 20;
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let pipeline = load(&arguments.pipeline, None, &arguments.params)?;
+    let pipeline = load(&arguments.pipeline, &arguments.params)?;
     let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
     let environment = environment::facts();
-    let request = run_request(&pipeline, &found.inputs, &environment, None, Scope::default());
+    let request = run_request(&pipeline, &found.inputs, &environment, Limits::default(), Scope::default())?;
     let lock = match lock(&workspace, &request)? {
         Locking::Locked(lock) => lock,
         Locking::Unfinished(tasks) => return Err(unfinished(&arguments.pipeline, &tasks)),

@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
     let environment = environment::facts();
-    let request = run_request(&pipeline, &found.inputs, &environment, arguments.pipeline.jobs, scope);
+    let request = run_request(&pipeline, &found.inputs, &environment, arguments.pipeline.limits(), scope)?;
     let plan = mlpipe_engine::plan(&workspace, &request)?;
     if arguments.json {
         text::json(&Document { plan: &plan, inputs: &found.selections });

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::commands::lock::{is_good, listed, refuse, report, word};
-use crate::commands::request::{load, run_request};
+use crate::commands::request::{Limits, check_gpus, load, load_recorded, run_request};
 use crate::commands::run::{catch_signals, exit_of};
 use crate::comparators::FILE_COMPARATORS;
 use crate::failure::{Exit, Failure, Outcome};
@@ -88,7 +88,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let target = Target::find(&arguments.target)?;
     let found = sources::find(&target.pipeline)?;
     let environment = environment::facts();
-    let request = run_request(&target.pipeline, &found.inputs, &environment, arguments.jobs, Scope::default());
+    let limits = Limits { jobs: arguments.jobs, gpus: None };
+    let request = run_request(&target.pipeline, &found.inputs, &environment, limits, Scope::default())?;
+    check_gpus(&request)?;
     let environment_drift = check(&target, &request)?;
     let place = Place::new(arguments.keep.as_deref())?;
     let workspace = Workspace::open(&place.path.join(STATE_DIRECTORY))?;
@@ -147,7 +149,7 @@ impl Target {
         let lock = Lock::read(path)?;
         let file = path.with_file_name(&lock.file);
         let directory = std::path::absolute(&file)?.parent().map(PathBuf::from).unwrap_or_default();
-        let pipeline = load(&file, None, &lock.pinned.overrides(&directory))?;
+        let pipeline = load(&file, &lock.pinned.overrides(&directory))?;
         let pinned = lock.pinned.clone();
         Ok(Self { name: path.display().to_string(), pipeline, pinned, original: Source::Lock(Box::new(lock)) })
     }
@@ -166,8 +168,7 @@ impl Target {
         })?;
         check_finished(&run)?;
         let record = RunRecord::read(&workspace, &run.run_id)?;
-        let directory = record.path.parent().unwrap_or(Path::new("/"));
-        let pipeline = load(&record.path, Some(record.source), &record.pinned.overrides(directory))?;
+        let pipeline = load_recorded(&record)?;
         let name = format!("run {}", text::short_run(run.run_id.as_str()));
         Ok(Self { name, pipeline, pinned: record.pinned, original: Source::Run(run.run_id) })
     }

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::commands::lock::{Held, is_good};
-use crate::commands::request::{PipelineArguments, ScopeArguments, run_request};
+use crate::commands::request::{PipelineArguments, ScopeArguments, check_gpus, run_request};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Progress;
 use crate::{environment, junit, sources, state, text};
@@ -75,7 +75,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         workspace = workspace.with_remote_cache(url).map_err(|message| Failure::new(Exit::Usage, message))?;
     }
     let environment = environment::facts();
-    let request = run_request(&pipeline, &found.inputs, &environment, arguments.pipeline.jobs, scope);
+    let request = run_request(&pipeline, &found.inputs, &environment, arguments.pipeline.limits(), scope)?;
+    check_gpus(&request)?;
     if let Some(held) = &mut held {
         held.begin(&workspace, &request)?;
     }

@@ -33,9 +33,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         &pipeline,
         &found.inputs,
         &environment,
-        arguments.pipeline.jobs,
+        arguments.pipeline.limits(),
         Scope::default().only(&pipeline, step),
-    );
+    )?;
     let ask = |key: Option<&str>| mlpipe_engine::why(&workspace, &request, step, key);
     let document = match ask(arguments.task.key.as_deref())? {
         Answer::Known(document) => document,
