@@ -15,8 +15,7 @@ use std::time::Duration;
 use mlpipe_spec::{FailureCause, OnItemError, StepId};
 
 use self::expansion::{Met, without};
-use crate::shape::StepShape;
-use crate::task::Waiting;
+use crate::shape::{Demand, StepShape};
 pub use crate::task::{Capacity, Command, Event, Key, SkipCause, Task, TaskIndex, TaskState};
 
 /// The state machine.
@@ -102,7 +101,8 @@ struct Group {
     first_lost: Option<TaskIndex>,
     /// Whether all members are known.
     closed: bool,
-    waiting: Vec<Waiting>,
+    /// Who waits, by [`Demand`]: most members change nothing for any of them.
+    waiting: BTreeMap<Demand, Vec<TaskIndex>>,
 }
 
 impl Group {
