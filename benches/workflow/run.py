@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Overhead of workflow engines on trivial steps, side by side: what a step costs beyond the process it starts.
 
-    run.py [--mlpipe target/release/mlpipe] [--chain 100] [--fan 1000] [--repeat 3] [--large 10000,100000] [--tools make,mlpipe,...]
+    run.py [--mlpipe target/release/mlpipe] [--chain 100] [--fan 1000] [--repeat 3] [--large 1000,10000,100000]
+           [--tools make,mlpipe,...] [--snakemake PATH] [--dvc PATH]
 
 A chain (each step waits for the one before) and a fan (independent items), every step one `/bin/touch`. Per tool: cold run, the
-same again with nothing to do, and a dry run. Tools that are not installed are left out and named: make, snakemake, dvc. The
-floor is posix_spawn of the same program by this script, two at a time. `--large` runs mlpipe alone on that many items with
-nothing to do, to show that cost grows linearly. Medians of wall and CPU time (user + system of the process tree) and peak
-memory of the driver. Only mlpipe also tracks a run per step. Standard library only.
+same again with nothing to do, and a dry run. Tools that are not installed are left out and named: make, snakemake, dvc. DVC
+takes seconds per stage in large files, so its fan is cut (its row says how many). The floor is posix_spawn of the same program by
+this script. `--large` plans, runs, and runs again with nothing to do on that many items with mlpipe alone, to show that cost grows
+linearly. Medians of wall and CPU time (user + system of the process tree) and peak memory of the driver. Only mlpipe also tracks a
+run per step. Standard library only.
 """
 import argparse
 import os
@@ -42,7 +44,7 @@ def write(folder, name, text):
 
 
 class Make:
-    name = "make"
+    name = program = "make"
 
     def generate(self, folder, shape, n):
         write(folder, "out/0", "")
@@ -59,7 +61,7 @@ class Make:
 
 
 class Snakemake(Make):
-    name = "snakemake"
+    name = program = "snakemake"
 
     def generate(self, folder, shape, n):
         write(folder, "out/0", "")
@@ -68,7 +70,7 @@ class Snakemake(Make):
               f'rule step:\n    input: {before}\n    output: "out/{{i,[1-9][0-9]*}}"\n    shell: "/bin/touch {{output}}"\n')
 
     def commands(self, shape):
-        return ["snakemake", "--cores", "2", "-q", "all"], ["snakemake", "-n", "-q", "all"]
+        return [self.program, "--cores", "2", "-q", "all"], [self.program, "-n", "-q", "all"]
 
     def clean(self, folder):
         super().clean(folder)
@@ -76,7 +78,7 @@ class Snakemake(Make):
 
 
 class Dvc(Make):
-    name = "dvc"
+    name = program = "dvc"
     largest_fan = 300
 
     def generate(self, folder, shape, n):
@@ -86,14 +88,14 @@ class Dvc(Make):
         write(folder, "dvc.yaml", f"stages:\n{stages}")
 
     def commands(self, shape):
-        return ["dvc", "repro", "-q"], ["dvc", "repro", "-q", "--dry"]
+        return [self.program, "repro", "-q"], [self.program, "repro", "-q", "--dry"]
 
     def clean(self, folder):
         super().clean(folder)
         for name in (".dvc", "dvc.lock"):
             path = pathlib.Path(folder, name)
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        subprocess.run(["dvc", "init", "--no-scm", "-q"], cwd=folder, check=True)
+        subprocess.run([self.program, "init", "--no-scm", "-q"], cwd=folder, check=True)
 
 
 class Mlpipe:
@@ -150,11 +152,15 @@ def main():
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--large", default="")
     parser.add_argument("--tools", default="make,snakemake,dvc,mlpipe")
+    parser.add_argument("--snakemake", default="snakemake", help="the program")
+    parser.add_argument("--dvc", default="dvc", help="the program")
     arguments = parser.parse_args()
+    print("run.py", *sys.argv[1:])
+    Snakemake.program, Dvc.program = arguments.snakemake, arguments.dvc
     mlpipe = Mlpipe(str(pathlib.Path(arguments.mlpipe).resolve()))
     every = {tool.name: tool for tool in (Make(), Snakemake(), Dvc(), mlpipe)}
     chosen = [every[name] for name in arguments.tools.split(",")]
-    for tool in [tool for tool in chosen if tool is not mlpipe and not shutil.which(tool.name)]:
+    for tool in [tool for tool in chosen if tool is not mlpipe and not shutil.which(tool.program)]:
         print(f"{tool.name} is not installed: left out")
         chosen.remove(tool)
 

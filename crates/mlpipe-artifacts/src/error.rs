@@ -112,6 +112,8 @@ pub enum Error {
     /// The store holds something else under that digest: a disk fault, or somebody wrote to a stored file.
     #[error("the stored content {} is damaged: its digest is {found}", .path.display())]
     BlobDamaged {
+        /// Digest of what it should hold.
+        digest: Digest,
         /// The stored file.
         path: PathBuf,
         /// Digest of what it holds now.

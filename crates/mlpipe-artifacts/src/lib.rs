@@ -25,6 +25,7 @@
 
 mod atomic;
 mod digest;
+mod digest_cache;
 mod error;
 mod import;
 mod store;
@@ -34,6 +35,7 @@ mod walk;
 
 pub use atomic::{place_atomically_via, write_atomically, write_atomically_via};
 pub use digest::{Digest, digest_file};
+pub use digest_cache::DigestCache;
 pub use error::{Error, Result};
 pub use store::ContentStore;
 pub use tree::{Tree, TreeEntry, TreeKind, digest_tree};

@@ -8,20 +8,23 @@
 //! systems (ext4 in its default mode, XFS, Btrfs) show a file whose data had not been written as too short, which
 //! [`ContentStore::contains`] sees. A content that is copied in from another file system is flushed first.
 //!
-//! Files given back share their storage with the store. Mode 0444 keeps a program from changing them, unless it runs as
-//! root; [`ContentStore::verify`] finds such damage.
+//! Files given back share their storage with the store. Mode 0444 keeps a program from changing them by accident; whoever
+//! changes the mode or runs as root can. [`ContentStore::verify`] finds such damage: what no longer looks as it did when it was
+//! stored or last verified ([`DigestCache`]) is read and compared with its digest.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::atomic::parent_of;
 use crate::digest::digest_open_file;
+use crate::digest_cache::Stamp;
 use crate::walk::{ListedFile, list};
-use crate::{Digest, Error, Result, Tree, TreeEntry, TreeKind, digest_file};
+use crate::{Digest, DigestCache, Error, Result, Tree, TreeEntry, TreeKind};
 
 const READ_ONLY: u32 = 0o444;
 const READ_ONLY_EXECUTABLE: u32 = 0o555;
@@ -34,15 +37,25 @@ const COPY_BUFFER_BYTES: usize = 1 << 18;
 pub struct ContentStore {
     contents: PathBuf,
     incoming: PathBuf,
+    known: Arc<DigestCache>,
+}
+
+/// A file that was committed.
+struct Committed {
+    entry: TreeEntry,
+    /// What it looked like when its digest was taken, if it is now the stored one.
+    moved: Option<Stamp>,
 }
 
 impl ContentStore {
-    /// Opens the store below `root` (`cas/` and `tmp/`), making the directories that are missing.
+    /// Opens the store below `root` (`cas/` and `tmp/`), making the directories that are missing. What is known of files lies in
+    /// `digests/`, once it has been saved.
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be made.
     pub fn open(root: &Path) -> Result<Self> {
-        let store = Self { contents: root.join("cas"), incoming: root.join("tmp") };
+        let known = Arc::new(DigestCache::new(&root.join("digests")));
+        let store = Self { contents: root.join("cas"), incoming: root.join("tmp"), known };
         for directory in [&store.contents, &store.incoming] {
             fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         }
@@ -68,9 +81,11 @@ impl ContentStore {
             listing.files.iter().map(|file| Ok((utf8(&file.relative, path)?, file))).collect::<Result<_>>()?;
         let empty_directories =
             listing.empty_directories.iter().map(|relative| utf8(relative, path)).collect::<Result<_>>()?;
-        let entries =
+        let committed: Vec<Committed> =
             named.into_par_iter().map(|(relative, file)| self.commit_file(relative, file)).collect::<Result<_>>()?;
         remove(path, listing.kind);
+        committed.iter().for_each(|file| self.remember(file));
+        let entries = committed.into_iter().map(|file| file.entry).collect();
         Ok(Tree { kind: listing.kind, entries, empty_directories })
     }
 
@@ -79,16 +94,34 @@ impl ContentStore {
         tree.entries.iter().all(|entry| self.has(entry.digest, entry.size))
     }
 
-    /// Reads every content of `tree` and compares it with its digest.
+    /// Compares every content of `tree` with its digest. What looks as it did when it was stored or last compared is not read.
     ///
     /// # Errors
     /// [`Error::BlobMissing`] and [`Error::BlobDamaged`] for the first content that is not as it was.
     pub fn verify(&self, tree: &Tree) -> Result<()> {
-        tree.entries.par_iter().try_for_each(|entry| {
-            let path = self.content_path(entry.digest);
-            let found = digest_file(&path).map_err(|error| missing_or(error, entry))?;
-            if found == entry.digest { Ok(()) } else { Err(Error::BlobDamaged { path, found }) }
-        })
+        match tree.entries.as_slice() {
+            // Handing one file to other threads costs more than looking at it.
+            [] => Ok(()),
+            [entry] => self.verify_entry(entry),
+            entries => entries.par_iter().try_for_each(|entry| self.verify_entry(entry)),
+        }
+    }
+
+    /// Takes a content that is damaged out of the store; whoever has a file with it keeps that.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn discard(&self, digest: Digest) -> Result<()> {
+        let path = self.content_path(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the digests of files that are known, those of the store among them.
+    pub fn known(&self) -> &DigestCache {
+        &self.known
     }
 
     /// Puts `tree` at `destination`, read-only, making its parent directories. It appears there as a whole.
@@ -124,15 +157,59 @@ impl ContentStore {
         fs::symlink_metadata(self.content_path(digest)).is_ok_and(|found| found.is_file() && found.len() == size)
     }
 
-    fn commit_file(&self, relative: String, listed: &ListedFile) -> Result<TreeEntry> {
+    fn verify_entry(&self, entry: &TreeEntry) -> Result<()> {
+        let path = self.content_path(entry.digest);
+        let found = self.known.digest_file(&path).map_err(|error| missing_or(error, entry))?;
+        if found == entry.digest { Ok(()) } else { Err(Error::BlobDamaged { digest: entry.digest, path, found }) }
+    }
+
+    /// Returns whether a content is here, as it was stored.
+    fn holds(&self, digest: Digest, size: u64) -> bool {
+        self.has(digest, size) && self.known.digest_file(&self.content_path(digest)).is_ok_and(|found| found == digest)
+    }
+
+    fn commit_file(&self, relative: String, listed: &ListedFile) -> Result<Committed> {
         let path = &listed.path;
         let file = File::open(path).map_err(Error::io("open", path))?;
         let metadata = file.metadata().map_err(Error::io("read", path))?;
         let (digest, size) = digest_open_file(&file, path)?;
-        if !self.has(digest, size) && !self.link_in(path, &metadata, digest) && !self.has(digest, size) {
-            self.copy_in(path, digest)?;
+        let mut moved = None;
+        if !self.holds(digest, size) {
+            if self.link_in(path, &metadata, digest) {
+                moved = Some(Stamp::of(&metadata));
+            } else if !self.holds(digest, size) {
+                self.copy_in(path, digest)?;
+            }
         }
-        Ok(TreeEntry { path: relative, digest, size, executable: metadata.permissions().mode() & EXECUTABLE != 0 })
+        let executable = metadata.permissions().mode() & EXECUTABLE != 0;
+        Ok(Committed { entry: TreeEntry { path: relative, digest, size, executable }, moved })
+    }
+
+    /// Notes what a content looks like that was moved in, once its other name is gone: a change of names is seen too.
+    fn remember(&self, committed: &Committed) {
+        let path = self.content_path(committed.entry.digest);
+        if let (Some(earlier), Ok(metadata)) = (committed.moved, fs::symlink_metadata(&path)) {
+            self.keep_known(&path, earlier, &metadata, committed.entry.digest);
+        }
+    }
+
+    /// Notes what a content looks like now if nothing but its names has changed since it looked like `earlier`.
+    fn keep_known(&self, path: &Path, earlier: Stamp, now: &Metadata, digest: Digest) {
+        let now = Stamp::of(now);
+        if now.has_content_of(&earlier) {
+            self.known.vouch(path, now, digest);
+        }
+    }
+
+    /// Gives a content another name. That changes what the file looks like, which is no reason to read it again.
+    fn link_out(&self, digest: Digest, path: &Path) -> io::Result<()> {
+        let stored = self.content_path(digest);
+        let before = Stamp::of(&fs::symlink_metadata(&stored)?);
+        fs::hard_link(&stored, path)?;
+        if self.known.known(&stored, before) == Some(digest) {
+            self.keep_known(&stored, before, &fs::symlink_metadata(&stored)?, digest);
+        }
+        Ok(())
     }
 
     /// Gives a file its second name, in the store; returns whether that worked. A file with further names is left
@@ -145,7 +222,7 @@ impl ContentStore {
             && fs::hard_link(path, &target).is_ok()
     }
 
-    /// Copies a file into the store, replacing a content of the wrong size that may be there.
+    /// Copies a file into the store, replacing a damaged content that may be there.
     fn copy_in(&self, path: &Path, digest: Digest) -> Result<()> {
         let target = self.content_path(digest);
         let directory = parent_of(&target);
@@ -199,7 +276,7 @@ impl ContentStore {
         if entry.executable {
             return self.copy_out(entry, path);
         }
-        match fs::hard_link(self.content_path(entry.digest), path) {
+        match self.link_out(entry.digest, path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists_or("link", path, error)),
             // Another file system, too many links, links not allowed, or no such content: the copy finds out.
@@ -217,7 +294,7 @@ impl ContentStore {
             .map_err(Error::io("create a file in", directory))?;
         let found = copy_digested(&source, copy.as_file_mut()).map_err(Error::io("write", path))?;
         if found != entry.digest {
-            return Err(Error::BlobDamaged { path: stored, found });
+            return Err(Error::BlobDamaged { digest: entry.digest, path: stored, found });
         }
         let mode = if entry.executable { READ_ONLY_EXECUTABLE } else { READ_ONLY };
         copy.as_file().set_permissions(Permissions::from_mode(mode)).map_err(Error::io("write", path))?;

@@ -160,6 +160,82 @@ fn damage_of_the_same_size_is_found_by_verify() {
     assert!(matches!(fixture.store.verify(&tree), Err(Error::BlobDamaged { .. })));
 }
 
+impl Fixture {
+    /// Whether a content would be believed without being read.
+    fn is_known(&self, store: &ContentStore, digest: Digest) -> bool {
+        let stored = store.content_path(digest);
+        let stamp = Stamp::of(&fs::metadata(&stored).expect("metadata"));
+        store.known().known(&stored, stamp) == Some(digest)
+    }
+
+    /// The store as another process sees it.
+    fn reopened(&self) -> ContentStore {
+        self.store.known().save(&self.path(".mlpipe/tmp")).expect("saved");
+        ContentStore::open(&self.path(".mlpipe")).expect("opened")
+    }
+}
+
+#[test]
+fn stored_content_is_known_and_giving_it_back_does_not_change_that() {
+    let fixture = Fixture::new();
+    let tree = fixture.commit("output", &FILES);
+    let known = |entry: &TreeEntry| fixture.is_known(&fixture.store, entry.digest);
+    assert!(tree.entries.iter().all(known));
+    fixture.store.materialize(&tree, &fixture.path("back")).expect("materialised");
+    assert!(tree.entries.iter().all(known));
+    fs::remove_dir_all(fixture.path("back")).expect("removed");
+    assert!(!tree.entries.iter().any(known), "somebody else has changed the names: it is read again");
+    fixture.store.verify(&tree).expect("undamaged");
+}
+
+#[test]
+fn damage_through_a_file_that_was_given_back_is_found_whatever_it_looks_like() {
+    let write = |path: &Path, text: &str| {
+        fs::set_permissions(path, Permissions::from_mode(0o644)).expect("mode set");
+        fs::write(path, text).expect("written");
+        fs::set_permissions(path, Permissions::from_mode(0o444)).expect("mode set");
+    };
+    let edit: &dyn Fn(&Path) = &|path| write(path, "changed by a user");
+    let truncate: &dyn Fn(&Path) = &|path| write(path, "on");
+    let flip_and_restore_the_time: &dyn Fn(&Path) = &|path| {
+        let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).expect("metadata");
+        write(path, "onf");
+        let file = File::open(path).expect("opened");
+        file.set_times(fs::FileTimes::new().set_modified(modified)).expect("times set");
+    };
+    for (name, damage) in [("edit", edit), ("truncate", truncate), ("flip", flip_and_restore_the_time)] {
+        let fixture = Fixture::new();
+        let tree = fixture.commit("output", &FILES);
+        fixture.store.materialize(&tree, &fixture.path("back")).expect("materialised");
+        let store = fixture.reopened();
+        store.verify(&tree).expect("undamaged");
+        damage(&fixture.path("back/a.txt"));
+        let found = store.verify(&tree).expect_err("damaged");
+        assert!(
+            matches!(&found, Error::BlobDamaged { path, .. } if path.ends_with(&hex_tail(&tree))),
+            "{name}: {found}"
+        );
+        assert_eq!(fixture.commit("again", &FILES), tree, "{name}");
+        fixture.reopened().verify(&tree).expect("a commit repairs what is damaged");
+    }
+}
+
+fn hex_tail(tree: &Tree) -> String {
+    tree.entries[0].digest.to_string()[2..].to_owned()
+}
+
+#[test]
+fn discarded_content_is_missing_and_files_with_it_stay() {
+    let fixture = Fixture::new();
+    let tree = fixture.commit("output", &[("a", "x")]);
+    fixture.store.materialize(&tree, &fixture.path("back")).expect("materialised");
+    for _ in 0..2 {
+        fixture.store.discard(tree.entries[0].digest).expect("gone now, or before");
+        assert!(matches!(fixture.store.verify(&tree), Err(Error::BlobMissing { .. })));
+    }
+    assert_eq!(fs::read_to_string(fixture.path("back/a")).expect("read"), "x");
+}
+
 #[test]
 fn file_with_another_name_elsewhere_is_copied_and_left_writable() {
     let fixture = Fixture::new();

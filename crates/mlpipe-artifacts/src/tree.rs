@@ -63,12 +63,20 @@ impl Tree {
     /// # Errors
     /// Those of [`digest_tree`], and [`Error::NotUtf8`] for a name that cannot be recorded.
     pub fn read(path: &Path, ignore: &[&str]) -> Result<Self> {
+        Self::read_with(path, ignore, digest_file)
+    }
+
+    pub(crate) fn read_with(
+        path: &Path,
+        ignore: &[&str],
+        digest: impl Fn(&Path) -> Result<Digest> + Sync,
+    ) -> Result<Self> {
         let listing = list(path, ignore)?;
         let entry = |file: &ListedFile| {
             let metadata = std::fs::metadata(&file.path).map_err(Error::io("read", &file.path))?;
             Ok(TreeEntry {
                 path: utf8(&file.relative, path)?,
-                digest: digest_file(&file.path)?,
+                digest: digest(&file.path)?,
                 size: metadata.len(),
                 executable: metadata.permissions().mode() & EXECUTABLE != 0,
             })
@@ -123,10 +131,27 @@ impl Tree {
 /// [`Error::Io`], and the refusals of symbolic links ([`Error::SymlinkEscapes`], [`Error::SymlinkBroken`],
 /// [`Error::SymlinkLoop`]) and of things that are no files ([`Error::NotRegular`]).
 pub fn digest_tree(path: &Path, ignore: &[&str]) -> Result<Digest> {
+    digest_tree_with(path, ignore, digest_file)
+}
+
+pub(crate) fn digest_tree_with(
+    path: &Path,
+    ignore: &[&str],
+    digest: impl Fn(&Path) -> Result<Digest> + Sync,
+) -> Result<Digest> {
     let listing = list(path, ignore)?;
-    let digests = listing.files.par_iter().map(|file| digest_file(&file.path)).collect::<Result<Vec<_>>>()?;
+    // Handing one file to other threads costs more than reading it.
+    let digests = match listing.files.as_slice() {
+        [file] => vec![digest(&file.path)?],
+        files => files.par_iter().map(|file| digest(&file.path)).collect::<Result<Vec<_>>>()?,
+    };
     let files = listing.files.iter().map(|file| file.relative.as_slice()).zip(digests);
     Ok(canonical_digest(listing.kind, files, listing.empty_directories.iter().map(Vec::as_slice)))
+}
+
+/// Returns the digest of an artifact that is one file with this content.
+pub(crate) fn digest_of_one_file(content: Digest) -> Digest {
+    canonical_digest(TreeKind::File, [(b"".as_slice(), content)].into_iter(), [].into_iter())
 }
 
 /// Digests paths that are in order.

@@ -42,6 +42,14 @@ impl SeriesManifest {
     /// # Errors
     /// When the plan is rejected or a file cannot be read.
     pub fn of(plan: &VolumePlan) -> Result<Self> {
+        Self::with_digests(plan, |path| std::fs::read(path).map(|bytes| blake3::hash(&bytes).into()))
+    }
+
+    /// As [`SeriesManifest::of`]; `digest` returns BLAKE3 of a file's bytes, which it may know without reading them.
+    ///
+    /// # Errors
+    /// When the plan is rejected or `digest` fails.
+    pub fn with_digests(plan: &VolumePlan, digest: impl Fn(&Path) -> std::io::Result<[u8; 32]> + Sync) -> Result<Self> {
         if !plan.is_usable() {
             return Err(crate::load::refused(plan));
         }
@@ -52,7 +60,8 @@ impl SeriesManifest {
             .map(|(path, uid)| {
                 let path =
                     std::path::absolute(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-                let blake3 = file_digest(&path)?;
+                let blake3 = digest(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+                let blake3 = blake3::Hash::from(blake3).to_hex().to_string();
                 Ok(ManifestInstance { path, sop_instance_uid: uid.to_owned(), blake3 })
             })
             .collect::<Result<Vec<_>>>()?;

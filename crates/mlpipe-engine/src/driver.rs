@@ -6,13 +6,14 @@ mod attempts;
 mod endings;
 mod reuse;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use mlpipe_artifacts::Digest;
 use mlpipe_spec::Pipeline;
 use mlpipe_tracking::RunId;
 use rustix::process::Signal;
@@ -26,7 +27,7 @@ use crate::inputs::{Inputs, make_directory};
 use crate::journal::{Entry, JOURNAL_FORMAT, Journal, Start};
 use crate::outputs::Outputs;
 use crate::pinned::RunRecord;
-use crate::prepare::{Preparer, Reason};
+use crate::prepare::{Answer, Preparer, Reason, Sought};
 use crate::recorder::Recorder;
 use crate::recover::put_in_order;
 use crate::scheduler::{Capacity, Command, Event, Scheduler, TaskIndex, TaskState};
@@ -113,7 +114,7 @@ pub fn run(
     mailbox: Mailbox,
     observer: &mut dyn Observer,
 ) -> Result<RunDocument> {
-    let mut preparer = Preparer::new(request.pipeline, request.inputs, request.environment);
+    let mut preparer = Preparer::new(request, workspace.content().known());
     preparer.check_sources()?;
     let _use = put_in_order(workspace)?;
     let run_id = RunId::random();
@@ -140,14 +141,19 @@ pub fn run(
         attempts: HashMap::new(),
         attempts_started: 0,
         locks: HashMap::new(),
+        secrets: request.pipeline.steps.iter().flat_map(|step| &step.secrets).collect(),
         most_locks: most_locks(),
+        looked_up: HashMap::new(),
+        ahead: 0,
         awaited: Vec::new(),
         delayed: Vec::new(),
         ended: 0,
         interrupted: false,
         sender: mailbox.sender.clone(),
     };
-    thread::scope(|scope| driver.drive(scope, &mailbox.receiver, start, started))
+    let outcome = thread::scope(|scope| driver.drive(scope, &mailbox.receiver, start, started));
+    workspace.save_digests();
+    outcome
 }
 
 struct Driver<'a> {
@@ -167,8 +173,13 @@ struct Driver<'a> {
     attempts_started: usize,
     /// Of the tasks that are running, where results may be reused.
     locks: HashMap<TaskIndex, WorkLock>,
+    /// Every secret that some step asks for.
+    secrets: BTreeSet<&'a String>,
     /// Beyond this number work is done without a lock: two drivers may then do the same.
     most_locks: usize,
+    /// Answers to questions that will be asked by the next commands, and how many commands those are.
+    looked_up: HashMap<TaskIndex, (Sought, Answer)>,
+    ahead: usize,
     /// Tasks whose work somebody else is doing.
     awaited: Vec<TaskIndex>,
     /// Tasks whose next attempt has to wait, and until when.
@@ -182,7 +193,9 @@ struct Driver<'a> {
 #[derive(Debug)]
 struct TaskRun {
     row: StepRow,
+    /// Empty once it has ended.
     image: PreImage,
+    fingerprint: Option<Digest>,
     reason: Option<Reason>,
     started: Option<Instant>,
 }
@@ -241,7 +254,9 @@ impl<'a> Driver<'a> {
         let mut commands: VecDeque<Command> = self.scheduler.start().into();
         loop {
             self.meet_new_tasks()?;
-            while let Some(command) = commands.pop_front() {
+            while !commands.is_empty() {
+                self.look_ahead(&commands)?;
+                let command = commands.pop_front().expect("there is one");
                 for event in self.obey(scope, command)? {
                     commands.extend(self.tell(event)?);
                 }
@@ -281,7 +296,13 @@ impl<'a> Driver<'a> {
                 log: None,
             };
             self.journal.append(now_ms(), Entry::Task { task: index, step: row.name.clone(), key })?;
-            self.tasks.push(TaskRun { row, image: PreImage::default(), reason: None, started: None });
+            self.tasks.push(TaskRun {
+                row,
+                image: PreImage::default(),
+                fingerprint: None,
+                reason: None,
+                started: None,
+            });
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! value. Not among them: names of steps and items, resources, retries, paths, times.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mlpipe_artifacts::Digest;
 use serde::{Deserialize, Serialize};
@@ -12,10 +13,32 @@ use serde::{Deserialize, Serialize};
 const DOMAIN: &str = "mlpipe task fingerprint 1";
 
 /// Facts by name, as in `parameter threshold` = `float 0.5`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct PreImage {
-    facts: BTreeMap<String, String>,
+    /// What the tasks of a step have in common, of which there may be a hundred thousand. No name is in both.
+    shared: Arc<BTreeMap<String, String>>,
+    own: BTreeMap<String, String>,
+}
+
+impl PartialEq for PreImage {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for PreImage {}
+
+impl From<BTreeMap<String, String>> for PreImage {
+    fn from(own: BTreeMap<String, String>) -> Self {
+        Self { shared: Arc::default(), own }
+    }
+}
+
+impl From<PreImage> for BTreeMap<String, String> {
+    fn from(image: PreImage) -> Self {
+        image.into_facts()
+    }
 }
 
 /// One difference between two pre-images.
@@ -30,16 +53,37 @@ pub struct Change {
 }
 
 impl PreImage {
+    /// Starts with facts that others start with too.
+    pub(crate) fn beginning_with(shared: Arc<BTreeMap<String, String>>) -> Self {
+        Self { shared, own: BTreeMap::new() }
+    }
+
     /// Adds a fact; a second fact of the same name would hide the first.
     pub fn add(&mut self, fact: impl Into<String>, value: impl Into<String>) {
-        let earlier = self.facts.insert(fact.into(), value.into());
+        let fact = fact.into();
+        debug_assert!(!self.shared.contains_key(&fact), "each fact is stated once");
+        let earlier = self.own.insert(fact, value.into());
         debug_assert!(earlier.is_none(), "each fact is stated once");
+    }
+
+    /// The facts in order of their names.
+    fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
+        let (mut shared, mut own) = (self.shared.iter().peekable(), self.own.iter().peekable());
+        std::iter::from_fn(move || match (shared.peek(), own.peek()) {
+            (Some((first, _)), Some((second, _))) if first < second => shared.next(),
+            (_, Some(_)) => own.next(),
+            (_, None) => shared.next(),
+        })
+    }
+
+    fn get(&self, fact: &str) -> Option<&String> {
+        self.own.get(fact).or_else(|| self.shared.get(fact))
     }
 
     /// Returns BLAKE3 over the facts in order of their names, each text preceded by its length.
     pub fn fingerprint(&self) -> Digest {
         let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
-        for text in self.facts.iter().flat_map(|(fact, value)| [fact, value]) {
+        for text in self.iter().flat_map(|(fact, value)| [fact, value]) {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         }
@@ -48,19 +92,18 @@ impl PreImage {
 
     /// Returns the facts by name.
     pub fn into_facts(self) -> BTreeMap<String, String> {
-        self.facts
+        let mut facts = Arc::unwrap_or_clone(self.shared);
+        facts.extend(self.own);
+        facts
     }
 
     /// Returns what differs from an earlier pre-image, in order of the facts' names.
     pub fn changes_since(&self, earlier: &PreImage) -> Vec<Change> {
-        let names: std::collections::BTreeSet<&String> = self.facts.keys().chain(earlier.facts.keys()).collect();
+        let names: std::collections::BTreeSet<&String> =
+            self.iter().chain(earlier.iter()).map(|(name, _)| name).collect();
         names
             .into_iter()
-            .map(|fact| Change {
-                fact: fact.clone(),
-                old: earlier.facts.get(fact).cloned(),
-                new: self.facts.get(fact).cloned(),
-            })
+            .map(|fact| Change { fact: fact.clone(), old: earlier.get(fact).cloned(), new: self.get(fact).cloned() })
             .filter(|change| change.old != change.new)
             .collect()
     }
@@ -99,6 +142,22 @@ mod tests {
     #[test]
     fn order_of_statement_does_not_count() {
         assert_eq!(image(&[("a", "1"), ("b", "2")]).fingerprint(), image(&[("b", "2"), ("a", "1")]).fingerprint());
+    }
+
+    #[test]
+    fn facts_that_are_shared_count_as_those_that_are_not() {
+        let all = [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5")];
+        for shared in [&[][..], &all[..2], &all[1..4], &all[3..], &all] {
+            let facts = shared.iter().map(|(fact, value)| ((*fact).to_owned(), (*value).to_owned()));
+            let mut some = PreImage::beginning_with(Arc::new(facts.collect()));
+            for (fact, value) in all.iter().filter(|fact| !shared.contains(fact)) {
+                some.add(*fact, *value);
+            }
+            assert_eq!(some.fingerprint(), image(&all).fingerprint());
+            assert_eq!(some, image(&all));
+            assert_eq!(some.changes_since(&image(&all)), []);
+            assert_eq!(some.into_facts(), image(&all).into_facts());
+        }
     }
 
     #[test]

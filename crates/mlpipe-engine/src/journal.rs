@@ -3,7 +3,7 @@
 //! It tells what the driver knew and when. The first line and the scheduler's events are enough to come to the same state of
 //! every task again: [`replay`]. The other lines say what became of tasks and where their logs lie.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -86,10 +86,10 @@ impl Start {
         }
     }
 
-    /// How many loop variables a step has.
-    pub(crate) fn dimensions(&self, step: &str) -> usize {
-        let position = self.steps.iter().position(|name| name == step);
-        position.and_then(|step| self.shapes.get(step)).map_or(0, |shape| shape.dimensions.len())
+    /// How many loop variables each step has.
+    pub(crate) fn dimensions(&self) -> HashMap<String, usize> {
+        let counts = self.shapes.iter().map(|shape| shape.dimensions.len());
+        self.steps.iter().cloned().zip(counts).collect()
     }
 
     /// A scheduler that has not started yet.

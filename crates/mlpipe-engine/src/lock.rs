@@ -10,7 +10,7 @@ use mlpipe_artifacts::{Digest, write_atomically};
 use mlpipe_spec::{Comparator, Step};
 use serde::{Deserialize, Serialize};
 
-use crate::cache::Action;
+use crate::cache::Reusable;
 use crate::compare::comparable_digest;
 use crate::document::PlannedAction;
 use crate::driver::RunRequest;
@@ -118,7 +118,7 @@ pub fn lock(workspace: &Workspace, request: &RunRequest<'_>) -> Result<Locking> 
         };
         match outputs {
             Ok(outputs) => {
-                drop(tasks.insert(label, LockedTask { fingerprint: looked.image.fingerprint(), outputs }));
+                drop(tasks.insert(label, LockedTask { fingerprint: looked.fingerprint, outputs }));
             }
             Err(error) => drop(problem.get_or_insert(error)),
         }
@@ -139,7 +139,7 @@ pub fn lock(workspace: &Workspace, request: &RunRequest<'_>) -> Result<Locking> 
     Ok(Locking::Locked(Box::new(Lock { format: LOCK_FORMAT.into(), file, pinned: Pinned::of(request)?, tasks })))
 }
 
-fn locked_outputs(workspace: &Workspace, action: &Action, step: &Step) -> Result<BTreeMap<String, LockedOutput>> {
+fn locked_outputs(workspace: &Workspace, action: &Reusable, step: &Step) -> Result<BTreeMap<String, LockedOutput>> {
     let declared = &step.entry().outputs;
     let unusable = |message| Error::Record { path: workspace.root().to_owned(), message };
     let found = Outputs::find(&action.tree, declared).map_err(unusable)?;
@@ -167,7 +167,7 @@ struct Placed {
 }
 
 impl Placed {
-    fn new(workspace: &Workspace, action: &Action) -> Result<Self> {
+    fn new(workspace: &Workspace, action: &Reusable) -> Result<Self> {
         let parent = workspace.attempts_directory();
         let folder = tempfile::Builder::new()
             .prefix("lock-")

@@ -1,6 +1,7 @@
 //! What is known of pipeline runs from their directories: which there are, whether one is under way, what became of its
 //! tasks and where their logs lie.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use crate::document::StepStatus;
 use crate::driver::display_key;
 use crate::error::{Error, Result};
-use crate::journal::{Entry, JOURNAL_FILE, JournalReader, Line, Started};
+use crate::journal::{Entry, JOURNAL_FILE, JournalReader, Line};
 use crate::workspace::{Workspace, is_locked};
 
 /// What stands for the newest run where an id is expected.
@@ -32,7 +33,8 @@ pub struct RunHistory {
     pub status: Option<String>,
     /// Every task that became known.
     pub tasks: Vec<TaskHistory>,
-    started: Started,
+    /// How many loop variables each step has.
+    dimensions: HashMap<String, usize>,
     directory: PathBuf,
     journal: JournalReader,
 }
@@ -94,12 +96,12 @@ impl RunHistory {
         let started = journal.start()?;
         let mut history = Self {
             run_id: run_id.clone(),
-            pipeline: started.pipeline.clone(),
+            pipeline: started.pipeline,
             start_time_ms: started.time_ms,
             last_time_ms: started.time_ms,
             status: None,
             tasks: Vec::new(),
-            started,
+            dimensions: started.start.dimensions(),
             directory,
             journal,
         };
@@ -130,7 +132,7 @@ impl RunHistory {
         self.last_time_ms = line.time_ms;
         match line.entry {
             Entry::Task { step, key, .. } => {
-                let key = display_key(&key, self.started.start.dimensions(&step));
+                let key = display_key(&key, self.dimensions.get(&step).copied().unwrap_or(0));
                 self.tasks.push(TaskHistory { name: step, key, attempts: Vec::new(), end: None });
             }
             Entry::AttemptStarted { tasks, run_ids, log, .. } => {

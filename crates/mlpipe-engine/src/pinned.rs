@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use mlpipe_artifacts::write_atomically_via;
+use mlpipe_artifacts::{DigestCache, place_atomically_via};
 use mlpipe_spec::{Argument, ParameterKind, Pipeline, Step};
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,7 @@ impl Pinned {
     /// # Errors
     /// When one of them cannot be read.
     pub fn of(request: &RunRequest<'_>) -> Result<Self> {
-        Self::with(request, &mut Preparer::new(request.pipeline, request.inputs, request.environment))
+        Self::with(request, &mut Preparer::new(request, &DigestCache::default()))
     }
 
     /// The same, with digests that were taken already.
@@ -231,7 +231,7 @@ impl RunRecord {
             pinned: Pinned::with(request, preparer)?,
         };
         let bytes = serde_json::to_vec(&record).expect("a record has string keys");
-        Ok(write_atomically_via(&workspace.attempts_directory(), &directory.join(RUN_FILE), &bytes)?)
+        Ok(place_atomically_via(&workspace.attempts_directory(), &directory.join(RUN_FILE), &bytes)?)
     }
 
     /// Reads what a run was asked to do.

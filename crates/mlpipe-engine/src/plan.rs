@@ -7,23 +7,24 @@ use std::sync::Arc;
 use mlpipe_artifacts::Digest;
 use mlpipe_spec::StepId;
 
-use crate::cache::{Action, Latest};
+use crate::cache::{Latest, Reusable};
 use crate::document::{PlanDocument, PlannedAction, PlannedTask};
 use crate::driver::{RunRequest, display_key};
 use crate::error::Result;
 use crate::fingerprint::PreImage;
 use crate::outputs::Outputs;
-use crate::prepare::{Preparer, Reason, View, look_up};
+use crate::prepare::{Preparer, Reason, Sought, TOGETHER, View, look_up_all};
 use crate::scheduler::{Command, Event, Scheduler, SkipCause, Task, TaskIndex, TaskState};
 use crate::shape::{DimensionShape, StepShape, shapes};
 use crate::workspace::Workspace;
 
-/// Plans a run. Reads the cache and what parameters name, writes nothing.
+/// Plans a run. Reads the cache and what parameters name; writes nothing but the digests that it took.
 ///
 /// # Errors
 /// When a project or a path given to a parameter cannot be read.
 pub fn plan(workspace: &Workspace, request: &RunRequest<'_>) -> Result<PlanDocument> {
     let survey = survey(workspace, request, &mut |_| {})?;
+    workspace.save_digests();
     Ok(PlanDocument { pipeline: request.pipeline.name.clone(), tasks: survey.tasks(request) })
 }
 
@@ -40,7 +41,8 @@ pub(crate) struct Looked<'a> {
     pub(crate) step: StepId,
     pub(crate) key: Option<&'a str>,
     pub(crate) image: &'a PreImage,
-    pub(crate) found: Option<&'a Action>,
+    pub(crate) fingerprint: Digest,
+    pub(crate) found: Option<&'a Reusable>,
     /// Fingerprint of the task's last finished result.
     pub(crate) earlier: Option<Digest>,
 }
@@ -51,7 +53,7 @@ pub(crate) fn survey(
     request: &RunRequest<'_>,
     hear: &mut dyn FnMut(Looked<'_>),
 ) -> Result<Survey> {
-    let mut preparer = Preparer::new(request.pipeline, request.inputs, request.environment);
+    let mut preparer = Preparer::new(request, workspace.content().known());
     preparer.check_sources()?;
     let keys = request.inputs.values().map(|items| items.keys().map(|key| Arc::from(key.as_str())).collect()).collect();
     let shapes = shapes(request.pipeline);
@@ -60,33 +62,33 @@ pub(crate) fn survey(
     let mut outputs: HashMap<TaskIndex, Outputs> = HashMap::new();
     let mut decided: HashMap<TaskIndex, (PlannedAction, Reason)> = HashMap::new();
     let mut commands: VecDeque<Command> = scheduler.start().into();
-    while let Some(command) = commands.pop_front() {
-        // Whatever would run stays as it is: nothing is launched, so nothing behind it moves.
-        let Command::Prepare(index) = command else { continue };
-        let view = View { scheduler: &scheduler, outputs: &outputs };
-        if preparer.excludes(&view, index) {
-            commands.extend(scheduler.on_event(&Event::Excluded { task: index }));
-            continue;
+    while !commands.is_empty() {
+        let mut sought = Vec::new();
+        for command in commands.drain(..commands.len().min(TOGETHER)).collect::<Vec<_>>() {
+            // Whatever would run stays as it is: nothing is launched, so nothing behind it moves.
+            let Command::Prepare(index) = command else { continue };
+            let view = View { scheduler: &scheduler, outputs: &outputs };
+            if preparer.excludes(&view, index) {
+                commands.extend(scheduler.on_event(&Event::Excluded { task: index }));
+                continue;
+            }
+            sought.push(preparer.sought(&view, index, request.scope.repeats(scheduler.task(index).step))?);
         }
-        let image = preparer.pre_image(&view, index)?;
-        let step_id = scheduler.task(index).step;
-        let step = &request.pipeline.steps[step_id];
-        let key = display_key(&scheduler.task(index).key, step.dimensions.len());
-        let label = key.as_ref().map_or_else(|| step.name.to_string(), |key| format!("{}[{key}]", step.name));
-        let (action, reason) = match request.scope.repeats(step_id) {
-            true => (None, Reason::Forced),
-            false => look_up(workspace, &latest, &label, &image, step.cache),
-        };
-        let earlier = latest.get(&label);
-        let (key, found) = (key.as_deref(), action.as_deref());
-        hear(Looked { step: step_id, key, image: &image, found, earlier });
-        let found = action.as_ref().and_then(|action| Outputs::find(&action.tree, &step.entry().outputs).ok());
-        let planned = if found.is_some() { PlannedAction::Reuse } else { PlannedAction::Run };
-        decided.insert(index, (planned, reason));
-        if let Some(found) = found {
-            let collections = found.collections();
-            outputs.insert(index, found);
-            commands.extend(scheduler.on_event(&Event::Reused { task: index, collections }));
+        let answers = look_up_all(workspace, &latest, &sought);
+        for (Sought { index, label, image, fingerprint, .. }, (action, reason)) in sought.into_iter().zip(answers) {
+            let task = scheduler.task(index);
+            let step = &request.pipeline.steps[task.step];
+            let key = display_key(&task.key, step.dimensions.len());
+            let (key, found, earlier) = (key.as_deref(), action.as_deref(), latest.get(&label));
+            hear(Looked { step: task.step, key, image: &image, fingerprint, found, earlier });
+            let found = found.and_then(|action| Outputs::find(&action.tree, &step.entry().outputs).ok());
+            let planned = if found.is_some() { PlannedAction::Reuse } else { PlannedAction::Run };
+            decided.insert(index, (planned, reason));
+            if let Some(found) = found {
+                let collections = found.collections();
+                outputs.insert(index, found);
+                commands.extend(scheduler.on_event(&Event::Reused { task: index, collections }));
+            }
         }
     }
     Ok(Survey { scheduler, shapes, decided })
@@ -96,8 +98,8 @@ impl Survey {
     /// Every task that is known, and the branches whose items are not, by step.
     pub(crate) fn tasks(&self, request: &RunRequest<'_>) -> Vec<PlannedTask> {
         let steps = &request.pipeline.steps;
-        let after =
-            |step: usize| steps[step].upstream().iter().map(|upstream| steps[*upstream].name.to_string()).collect();
+        let names = |step: usize| steps[step].upstream().iter().map(|other| steps[*other].name.to_string()).collect();
+        let after: Vec<Vec<String>> = (0..steps.len()).map(names).collect();
         let mut rows: Vec<(usize, PlannedTask)> = Vec::new();
         for (number, task) in self.scheduler.tasks().iter().enumerate() {
             let (action, reason) = match self.decided.get(&TaskIndex(number)) {
@@ -107,7 +109,7 @@ impl Survey {
             };
             let key = display_key(&task.key, steps[task.step].dimensions.len());
             let name = steps[task.step].name.to_string();
-            rows.push((task.step, PlannedTask { name, key, action, reason, after: after(task.step) }));
+            rows.push((task.step, PlannedTask { name, key, action, reason, after: after[task.step].clone() }));
         }
         for (step, prefix) in self.scheduler.open_branches() {
             let DimensionShape::Produced { step: producer, output, .. } = &self.shapes[step].dimensions[prefix.len()]
@@ -117,7 +119,10 @@ impl Survey {
             let reason = format!("its items are known once `{}` has made `{output}`", steps[*producer].name);
             let key = display_key(&prefix, steps[step].dimensions.len());
             let name = steps[step].name.to_string();
-            rows.push((step, PlannedTask { name, key, action: PlannedAction::Decide, reason, after: after(step) }));
+            rows.push((
+                step,
+                PlannedTask { name, key, action: PlannedAction::Decide, reason, after: after[step].clone() },
+            ));
         }
         rows.sort_by_key(|(step, _)| *step);
         rows.into_iter().map(|(_, row)| row).collect()

@@ -5,13 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use mlpipe_artifacts::{ArtifactUri, Digest, Tree};
+use mlpipe_artifacts::{ArtifactUri, Digest, DigestCache, Tree};
 use mlpipe_spec::{
     Argument, Condition, Counted, DimensionSource, Facts, ParamValue, ParameterKind, Part, Pipeline, Reference, Step,
+    StepId,
 };
+use rayon::prelude::*;
 
-use crate::cache::{Latest, Lookup};
+use crate::cache::{Latest, Lookup, Reusable};
+use crate::driver::{RunRequest, display_key};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Change, PreImage};
 use crate::inputs::{InputItem, Inputs, link_all};
@@ -35,6 +39,8 @@ pub(crate) enum Reason {
     Changed(Vec<Change>),
     /// It was finished, but some of its content is gone.
     ContentMissing,
+    /// It was finished, but what is stored under this digest is something else by now.
+    ContentDamaged(Digest),
     /// The pipeline says `cache: false`.
     NotCached,
     /// It was finished, but the result is not kept any more.
@@ -54,6 +60,10 @@ impl std::fmt::Display for Reason {
                 if changes.len() > 3 { write!(f, "; and {} more", changes.len() - 3) } else { Ok(()) }
             }
             Self::ContentMissing => f.write_str("its stored result is incomplete"),
+            Self::ContentDamaged(digest) => {
+                let name = digest.to_string();
+                write!(f, "its stored result is damaged: cas/{}/{}", &name[..2], &name[2..])
+            }
             Self::NotCached => f.write_str("`cache: false`"),
             Self::Removed => f.write_str("its earlier result was removed"),
             Self::Forced => f.write_str("asked for on the command line"),
@@ -66,13 +76,26 @@ pub(crate) struct Preparer<'a> {
     pipeline: &'a Pipeline,
     inputs: &'a Inputs,
     environment: &'a BTreeMap<String, String>,
+    known: &'a DigestCache,
     projects: HashMap<PathBuf, Tree>,
     contents: HashMap<PathBuf, Digest>,
+    /// Per step: the facts that its tasks have in common.
+    shared: HashMap<StepId, Arc<BTreeMap<String, String>>>,
 }
 
 impl<'a> Preparer<'a> {
-    pub(crate) fn new(pipeline: &'a Pipeline, inputs: &'a Inputs, environment: &'a BTreeMap<String, String>) -> Self {
-        Self { pipeline, inputs, environment, projects: HashMap::new(), contents: HashMap::new() }
+    /// `known` are digests of files that need not be read again.
+    pub(crate) fn new(request: &RunRequest<'a>, known: &'a DigestCache) -> Self {
+        let RunRequest { pipeline, inputs, environment, .. } = *request;
+        Self {
+            pipeline,
+            inputs,
+            environment,
+            known,
+            projects: HashMap::new(),
+            contents: HashMap::new(),
+            shared: HashMap::new(),
+        }
     }
 
     /// Reads every project and every path that a parameter names, so that a missing one is told before anything runs.
@@ -95,15 +118,25 @@ impl<'a> Preparer<'a> {
     pub(crate) fn pre_image(&mut self, view: &View<'_>, index: TaskIndex) -> Result<PreImage> {
         let task = view.scheduler.task(index);
         let step = &self.pipeline.steps[task.step];
+        let mut image = PreImage::beginning_with(self.shared_facts(task.step)?);
+        for argument in &step.arguments {
+            let value = self.argument_fact(view, task, step, argument)?;
+            image.add(format!("parameter {}", argument.name), value);
+        }
+        Ok(image)
+    }
+
+    /// The facts that all tasks of a step have in common.
+    fn shared_facts(&mut self, id: StepId) -> Result<Arc<BTreeMap<String, String>>> {
+        if let Some(shared) = self.shared.get(&id) {
+            return Ok(shared.clone());
+        }
+        let step = &self.pipeline.steps[id];
         let mut image = PreImage::default();
         for entry in &self.project_tree(step)?.entries {
             image.add(format!("project file {}", entry.path), entry.digest.to_string());
         }
         image.add("command", &step.entry().command);
-        for argument in &step.arguments {
-            let value = self.argument_fact(view, task, step, argument)?;
-            image.add(format!("parameter {}", argument.name), value);
-        }
         for (name, output) in &step.entry().outputs {
             image.add(format!("output {name}"), format!("{:?} {}", output.kind, output.path));
         }
@@ -113,7 +146,9 @@ impl<'a> Preparer<'a> {
         for (name, value) in self.environment {
             image.add(format!("environment {name}"), value);
         }
-        Ok(image)
+        let shared = Arc::new(image.into_facts());
+        self.shared.insert(id, shared.clone());
+        Ok(shared)
     }
 
     fn argument_fact(&mut self, view: &View<'_>, task: &Task, step: &Step, argument: &Argument) -> Result<String> {
@@ -325,7 +360,9 @@ impl<'a> Preparer<'a> {
     pub(crate) fn project_tree(&mut self, step: &Step) -> Result<&Tree> {
         let directory = &step.project.directory;
         if !self.projects.contains_key(directory) {
-            let tree = Tree::read(directory, NOT_SOURCE)
+            let tree = self
+                .known
+                .read_tree(directory, NOT_SOURCE)
                 .map_err(|source| Error::Project { step: step.name.to_string(), source })?;
             self.projects.insert(directory.clone(), tree);
         }
@@ -336,7 +373,7 @@ impl<'a> Preparer<'a> {
         if let Some(digest) = self.contents.get(&path) {
             return Ok(*digest);
         }
-        let tree = Tree::read(&path, NOT_SOURCE).map_err(|source| Error::Parameter {
+        let tree = self.known.read_tree(&path, NOT_SOURCE).map_err(|source| Error::Parameter {
             step: step.name.to_string(),
             parameter: argument.name.clone(),
             source,
@@ -464,21 +501,62 @@ fn kind_word(kind: ParameterKind) -> &'static str {
     }
 }
 
-/// Looks whether a task's work is done, and why it must be done if not.
-pub(crate) fn look_up(
-    workspace: &Workspace,
-    latest: &Latest,
-    task: &str,
-    image: &PreImage,
-    may_reuse: bool,
-) -> (Option<Box<crate::cache::Action>>, Reason) {
-    if !may_reuse {
-        return (None, Reason::NotCached);
+/// Fewer tasks than this are looked up one after the other: handing them to other threads would cost more.
+const FEW: usize = 16;
+/// How many tasks are looked up at the same time.
+pub(crate) const TOGETHER: usize = 256;
+
+/// A task whose facts are known: its work is to be looked for.
+#[derive(Debug)]
+pub(crate) struct Sought {
+    pub(crate) index: TaskIndex,
+    /// `step` or `step[key]`.
+    pub(crate) label: String,
+    pub(crate) image: PreImage,
+    pub(crate) fingerprint: Digest,
+    /// Why a finished result must not be taken, if it must not.
+    pub(crate) refused: Option<Reason>,
+}
+
+/// Finished work, and why it may be reused; or none, and why the work must be done.
+pub(crate) type Answer = (Option<Box<Reusable>>, Reason);
+
+impl Preparer<'_> {
+    /// Puts together what is needed to look for a task's work; everything upstream of it must be finished.
+    pub(crate) fn sought(&mut self, view: &View<'_>, index: TaskIndex, repeats: bool) -> Result<Sought> {
+        let image = self.pre_image(view, index)?;
+        let task = view.scheduler.task(index);
+        let step = &self.pipeline.steps[task.step];
+        let label = match display_key(&task.key, step.dimensions.len()) {
+            Some(key) => format!("{}[{key}]", step.name),
+            None => step.name.to_string(),
+        };
+        let refused = match (repeats, step.cache) {
+            (true, _) => Some(Reason::Forced),
+            (false, false) => Some(Reason::NotCached),
+            (false, true) => None,
+        };
+        Ok(Sought { index, label, fingerprint: image.fingerprint(), image, refused })
     }
-    let fingerprint = image.fingerprint();
+}
+
+/// Looks for the work of each task, of many at the same time.
+pub(crate) fn look_up_all(workspace: &Workspace, latest: &Latest, sought: &[Sought]) -> Vec<Answer> {
+    let one = |sought: &Sought| look_up(workspace, latest, sought);
+    if sought.len() < FEW { sought.iter().map(one).collect() } else { sought.par_iter().map(one).collect() }
+}
+
+/// Looks whether a task's work is done, and why it must be done if not.
+fn look_up(workspace: &Workspace, latest: &Latest, sought: &Sought) -> Answer {
+    let Sought { label: task, image, fingerprint, refused, .. } = sought;
+    let fingerprint = *fingerprint;
+    if let Some(reason) = refused {
+        return (None, reason.clone());
+    }
     match workspace.find_or_fetch_action(fingerprint) {
         Lookup::Hit(action) => (Some(action), Reason::Cached),
         Lookup::ContentMissing => (None, Reason::ContentMissing),
+        Lookup::ContentDamaged(digest) => (None, Reason::ContentDamaged(digest)),
         Lookup::Miss => match latest.get(task) {
             None => (None, Reason::New),
             Some(earlier) if earlier == fingerprint => (None, Reason::Removed),

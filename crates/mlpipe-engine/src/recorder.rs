@@ -54,7 +54,12 @@ impl<'a> Recorder<'a> {
             failed_steps: Default::default(),
         };
         let params = pipeline.params.iter().map(|(name, param)| (name.clone(), param.value.to_string())).collect();
-        recorder.create(&recorder.run_id, &pipeline.name, None, params, Vec::new(), time_ms);
+        let tags = vec![
+            (tags::SOURCE_NAME.to_owned(), pipeline.path.display().to_string()),
+            (tags::SOURCE_TYPE.into(), "PROJECT".into()),
+            (tags::PIPELINE.into(), pipeline.name.clone()),
+        ];
+        recorder.create(&recorder.run_id, &pipeline.name, None, params, tags, time_ms);
         // The next driver finds what this one leaves behind, should it be killed, by this record.
         recorder.flush()?;
         Ok(recorder)
@@ -76,8 +81,13 @@ impl<'a> Recorder<'a> {
             tags.push((tags::CACHED_FROM.into(), origin.to_string()));
         }
         let step = &self.pipeline.steps[task.step];
-        tags.push((tags::PROJECT_ENTRY_POINT.into(), step.entry_point.clone()));
-        tags.push((tags::SOURCE_NAME.into(), step.project.directory.display().to_string()));
+        // The run that did the work says what its source was, and there may be a hundred thousand that reuse some.
+        if task.cached_from.is_none() {
+            tags.push((tags::PROJECT_ENTRY_POINT.into(), step.entry_point.clone()));
+            tags.push((tags::SOURCE_NAME.into(), step.project.directory.display().to_string()));
+            tags.push((tags::SOURCE_TYPE.into(), "PROJECT".into()));
+            tags.push((tags::PIPELINE.into(), self.pipeline.name.clone()));
+        }
         tags.push((tags::STEP.into(), step.name.to_string()));
         tags.extend(task.key.map(|key| (tags::ITEM.to_owned(), key.to_owned())));
         self.create(task.run_id, task.label, Some(&parent), task.params, tags, task.time_ms);
@@ -150,7 +160,10 @@ impl<'a> Recorder<'a> {
         }
         if !self.steps.contains_key(&step) {
             let run_id = RunId::random();
-            let tags = vec![(tags::STEP.to_owned(), spec.name.to_string())];
+            let tags = vec![
+                (tags::STEP.to_owned(), spec.name.to_string()),
+                (tags::PIPELINE.into(), self.pipeline.name.clone()),
+            ];
             self.create(&run_id, spec.name.as_str(), Some(&above), Vec::new(), tags, time_ms);
             self.steps.insert(step, run_id);
         }
@@ -177,12 +190,8 @@ impl<'a> Recorder<'a> {
         mut run_tags: Vec<(String, String)>,
         time_ms: i64,
     ) {
-        run_tags.push((tags::RUN_NAME.into(), name.into()));
-        run_tags.push((tags::SOURCE_TYPE.into(), "PROJECT".into()));
-        run_tags.push((tags::PIPELINE.into(), self.pipeline.name.clone()));
-        match parent {
-            Some(parent) => run_tags.push((tags::PARENT_RUN_ID.into(), parent.to_string())),
-            None => run_tags.push((tags::SOURCE_NAME.into(), self.pipeline.path.display().to_string())),
+        if let Some(parent) = parent {
+            run_tags.push((tags::PARENT_RUN_ID.into(), parent.to_string()));
         }
         self.send(Record::CreateRun {
             run_id: run_id.clone(),

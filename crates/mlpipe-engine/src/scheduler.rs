@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use mlpipe_spec::{FailureCause, OnItemError, StepId};
 
-use self::expansion::Met;
-use crate::shape::{FailFast, StepShape};
-use crate::task::Waiting;
+use self::expansion::{Met, without};
+use crate::shape::{Demand, FailFast, StepShape};
 pub use crate::task::{Capacity, Command, Event, Key, SkipCause, Task, TaskIndex, TaskState};
 
 /// The state machine.
@@ -116,7 +115,8 @@ struct Group {
     first_lost: Option<TaskIndex>,
     /// Whether all members are known.
     closed: bool,
-    waiting: Vec<Waiting>,
+    /// Who waits, by [`Demand`]: most members change nothing for any of them.
+    waiting: BTreeMap<Demand, Vec<TaskIndex>>,
 }
 
 impl Halted {

@@ -83,7 +83,7 @@ pub struct Requirement {
 }
 
 /// How that which a task waits for must have ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Demand {
     /// Well. Of several tasks, those that an `if` excluded are left out.

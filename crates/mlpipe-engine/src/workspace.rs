@@ -3,6 +3,7 @@
 //! ```text
 //! .mlpipe/store.db               tracked runs (mlpipe-tracking)
 //! .mlpipe/cas/ab/cdef...         content, by digest (mlpipe-artifacts)
+//! .mlpipe/digests/ab             digests of files, by what the files look like (mlpipe-artifacts)
 //! .mlpipe/ac/ab/cdef....json     finished results, by fingerprint
 //! .mlpipe/artifacts/E/R/artifacts/   what run R of experiment E made (hard links into cas)
 //! .mlpipe/runs/R/                a pipeline run: journal.ndjson, lock, inputs/, logs/
@@ -79,6 +80,14 @@ impl Workspace {
     /// Returns the content store.
     pub fn content(&self) -> &ContentStore {
         &self.content
+    }
+
+    /// Keeps the digests that were taken, so that what has not changed need not be read again.
+    pub(crate) fn save_digests(&self) {
+        if let Err(error) = self.content.known().save(&self.attempts_directory()) {
+            // It costs the next run some time.
+            tracing::debug!(%error, "digests of files are not kept");
+        }
     }
 
     /// Returns the absolute path of the state directory.

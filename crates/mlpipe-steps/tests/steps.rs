@@ -332,7 +332,9 @@ fn results_are_written_for_the_series_of_the_volume_alone() {
     let directory = folder();
     let series = phantom_manifest(directory.path(), Plane::Sagittal);
     let output_dir = directory.path().join("slices");
-    let extracted = extract::Args { series: series.clone(), plane: Plane::Sagittal, spacing_mm: 1.0, output_dir };
+    let limits = Limits::default();
+    let extracted =
+        extract::Args { series: series.clone(), plane: Plane::Sagittal, spacing_mm: 1.0, limits, output_dir };
     extract::run(&extracted).expect("the step runs");
     let volume = Volume::load(&extracted.output_dir.join("volume")).expect("a volume was written");
     let model = json!({"name": "none", "version": "1", "sha256": "ab", "backend": "none"});
@@ -346,6 +348,7 @@ fn results_are_written_for_the_series_of_the_volume_alone() {
         vertebrae: directory.path().join("vertebrae.json"),
         findings: directory.path().join("findings"),
         node: Code::schmorl_node(),
+        limits: Limits::default(),
         output_dir: directory.path().join("results"),
     };
     let summary = results::run(&args).expect("the step runs");

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use mlpipe_engine::{RunDocument, RunOutcome, StepRow, StepStatus, Update};
 
-use crate::text::{duration, error_line, short_key, short_run};
+use crate::text::{duration, error_line, error_text, short_key, short_run};
 
 /// Rows of running tasks that are shown at a time.
 const LIVE_ROWS: usize = 8;
@@ -27,7 +27,12 @@ const WAITING: &str = "waiting";
 /// Shows a run on stderr.
 pub(crate) struct Progress {
     live: Option<Live>,
+    /// Lines of reused tasks that have not been printed yet: a hundred thousand of them come within seconds.
+    reused: String,
 }
+
+/// Bytes of lines of reused tasks that are printed at once.
+const REUSED_BYTES: usize = 8 * 1024;
 
 struct Live {
     rows: MultiProgress,
@@ -47,10 +52,15 @@ struct LiveTask {
 impl Progress {
     pub(crate) fn new() -> Self {
         let live = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
-        Self { live: live.then(Live::new) }
+        Self { live: live.then(Live::new), reused: String::new() }
     }
 
     pub(crate) fn update(&mut self, update: &Update<'_>) {
+        // Reuse takes no time: whenever something does, what was reused before it is on the screen.
+        let is_reuse = matches!(update, Update::TaskEnded { task, .. } if task.status == StepStatus::Cached);
+        if !is_reuse || self.reused.len() > REUSED_BYTES {
+            self.print_reused();
+        }
         match update {
             Update::RunStarted { run_id, pipeline } => self.say(&format!("run {run_id} of {pipeline}")),
             Update::TaskStarted { name, key, attempt, reason } => {
@@ -146,7 +156,13 @@ impl Progress {
                 format!(": {}", first_line(task.error.as_deref().unwrap_or_default()))
             }
         };
-        self.say(&format!("  {:<7} {label}{more}", word(task.status)));
+        let line = format!("  {:<7} {label}{more}", word(task.status));
+        if task.status == StepStatus::Cached {
+            self.reused.push_str(&line);
+            self.reused.push('\n');
+        } else {
+            self.say(&line);
+        }
     }
 
     fn end_row(&mut self, label: &str) {
@@ -155,11 +171,25 @@ impl Progress {
         }
     }
 
+    fn print_reused(&mut self) {
+        if !self.reused.is_empty() {
+            error_text(&self.reused);
+            self.reused.clear();
+        }
+    }
+
     fn say(&self, line: &str) {
         match &self.live {
             Some(live) => drop(live.rows.println(line)),
             None => error_line(line),
         }
+    }
+}
+
+impl Drop for Progress {
+    /// A run that cannot go on ends without an update.
+    fn drop(&mut self) {
+        self.print_reused();
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use mlpipe_artifacts::{Digest, digest_tree};
+use mlpipe_artifacts::{Digest, DigestCache};
 use mlpipe_dicom::{Limits, Scan, Selection, SelectionRules, SeriesManifest, scan_within, select};
 use mlpipe_engine::{InputItem, Inputs, ItemContent};
 use mlpipe_spec::{Input, ItemForm, Pipeline};
@@ -25,20 +25,20 @@ pub(crate) struct Found {
     pub(crate) selections: IndexMap<String, Selection>,
 }
 
-/// Lists the items of all inputs.
+/// Lists the items of all inputs. Files whose digests are `known` are not read for them.
 ///
 /// # Errors
 /// When a folder is missing or nothing in it can be used.
-pub(crate) fn find(pipeline: &Pipeline) -> Result<Found, Failure> {
+pub(crate) fn find(pipeline: &Pipeline, known: &DigestCache) -> Result<Found, Failure> {
     let mut found = Found { inputs: Inputs::new(), selections: IndexMap::new() };
     for (name, input) in &pipeline.inputs {
         let items = match input.collection.as_str() {
             "dicom-series" => {
-                let (items, selection) = dicom_series(name, input, largest_volume(pipeline))?;
+                let (items, selection) = dicom_series(name, input, largest_volume(pipeline), known)?;
                 found.selections.insert(name.clone(), selection);
                 items
             }
-            _ => files(name, input)?,
+            _ => files(name, input, known)?,
         };
         found.inputs.insert(name.clone(), items);
     }
@@ -72,6 +72,7 @@ fn dicom_series(
     name: &str,
     input: &Input,
     limits: Limits,
+    known: &DigestCache,
 ) -> Result<(IndexMap<String, InputItem>, Selection), Failure> {
     let folder = existing(name, input)?;
     let rules = SelectionRules::from_json(&input.select)
@@ -83,11 +84,19 @@ fn dicom_series(
     }
     let items = selection.chosen.par_iter().map(|chosen| {
         let plan = chosen.plan(&scan).expect("the selection was made from this scan");
-        let manifest = SeriesManifest::of(plan)?;
+        let manifest = SeriesManifest::with_digests(plan, |path| known_digest(known, path))?;
         Ok((chosen.key.clone(), series_item(&manifest, input.form)))
     });
     let items: Vec<(String, InputItem)> = items.collect::<Result<_, mlpipe_dicom::Error>>()?;
     Ok((items.into_iter().collect(), selection))
+}
+
+fn known_digest(known: &DigestCache, path: &Path) -> std::io::Result<[u8; 32]> {
+    match known.digest_file(path) {
+        Ok(digest) => Ok(*digest.as_bytes()),
+        Err(mlpipe_artifacts::Error::Io { source, .. }) => Err(source),
+        Err(other) => Err(std::io::Error::other(other)),
+    }
 }
 
 fn series_item(manifest: &SeriesManifest, form: ItemForm) -> InputItem {
@@ -128,7 +137,7 @@ fn nothing_usable(name: &str, input: &Input, scan: &Scan, selection: &Selection)
 }
 
 /// Every entry of the folder is an item, its name the key; a single file is one item.
-fn files(name: &str, input: &Input) -> Result<IndexMap<String, InputItem>, Failure> {
+fn files(name: &str, input: &Input, known: &DigestCache) -> Result<IndexMap<String, InputItem>, Failure> {
     if let Some(rule) = input.select.keys().next() {
         let message = format!("inputs.{name}: `select.{rule}`: a collection of files takes no rules");
         return Err(Failure::new(crate::failure::Exit::PipelineInvalid, message));
@@ -141,7 +150,8 @@ fn files(name: &str, input: &Input) -> Result<IndexMap<String, InputItem>, Failu
             path.file_name().unwrap_or_default().to_str().map(str::to_owned).ok_or_else(|| {
                 Failure::bad_input(format!("inputs.{name}: `{}`: the name is not UTF-8", path.display()))
             })?;
-        let digest = digest_tree(&path, &[]).map_err(|error| Failure::bad_input(format!("inputs.{name}: {error}")))?;
+        let digest =
+            known.digest_tree(&path, &[]).map_err(|error| Failure::bad_input(format!("inputs.{name}: {error}")))?;
         Ok((key, InputItem { digest, content: ItemContent::Path(path) }))
     };
     let items = paths.into_par_iter().map(item).collect::<Result<Vec<_>, Failure>>()?;

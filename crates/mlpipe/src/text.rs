@@ -12,7 +12,12 @@ pub(crate) fn line(text: &str) {
 
 /// Prints one line for people.
 pub(crate) fn error_line(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    error_text(&format!("{text}\n"));
+}
+
+/// Prints whole lines for people, each with its end, at once.
+pub(crate) fn error_text(lines: &str) {
+    let _ = std::io::stderr().lock().write_all(lines.as_bytes());
 }
 
 /// Prints a document as indented JSON.

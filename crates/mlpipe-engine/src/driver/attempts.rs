@@ -161,9 +161,8 @@ impl<'a> Driver<'a> {
 
     /// Secrets that only other steps ask for. A step's own are in our environment, which its process inherits.
     pub(super) fn secrets_of_others(&self, step: StepId) -> Vec<String> {
-        let steps = &self.request.pipeline.steps;
-        let all = steps.iter().flat_map(|step| &step.secrets);
-        all.filter(|name| !steps[step].secrets.contains(name)).cloned().collect()
+        let own = &self.request.pipeline.steps[step].secrets;
+        self.secrets.iter().filter(|name| !own.contains(name)).map(|name| (*name).clone()).collect()
     }
 
     /// `logs/STEP/KEY.ATTEMPT.log`; a batch has one log, named for its first item.
@@ -207,7 +206,7 @@ impl<'a> Driver<'a> {
             key: run.row.key.as_deref(),
             run_id,
             params,
-            fingerprint: run.image.fingerprint().to_string(),
+            fingerprint: self.fingerprint(index).to_string(),
             reason: run.row.reason.clone(),
             cached_from,
             time_ms: now_ms(),
@@ -262,7 +261,7 @@ impl<'a> Driver<'a> {
         if cache {
             // Whoever reuses the result names its run, which must be known then.
             self.recorder.flush()?;
-            let fingerprint = image.fingerprint();
+            let fingerprint = self.fingerprint(index);
             let action = Action::new(image, finished.tree, finished.metrics.clone(), run_id, duration_s);
             self.workspace.store_action(fingerprint, &action)?;
         }

@@ -60,8 +60,8 @@ impl<'a> Driver<'a> {
             self.tasks[index.0].row.error = None;
         }
         if matches!(status, StepStatus::Done | StepStatus::Cached) {
-            let run = &self.tasks[index.0];
-            self.latest.set(&label(&run.row), run.image.fingerprint());
+            let fingerprint = self.fingerprint(index);
+            self.latest.set(&label(&self.tasks[index.0].row), fingerprint);
         }
         let run_id = self.tasks[index.0].row.run_id.as_ref().expect("a task that ended has a run");
         self.recorder.task_ended(self.scheduler.task(index).step, run_id, status, metrics, now_ms());
@@ -78,8 +78,7 @@ impl<'a> Driver<'a> {
             task: index,
             status: row.status,
             run_id: row.run_id.clone(),
-            fingerprint: matches!(row.status, StepStatus::Done | StepStatus::Cached)
-                .then(|| self.tasks[index.0].image.fingerprint()),
+            fingerprint: matches!(row.status, StepStatus::Done | StepStatus::Cached).then(|| self.fingerprint(index)),
             reason: row.reason.clone(),
             error: row.error.clone(),
             reused_from: row.reused_from.clone(),

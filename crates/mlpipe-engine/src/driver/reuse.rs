@@ -1,34 +1,69 @@
 //! Work that need not be done: finished before, here or elsewhere, or being done by another driver right now.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use mlpipe_artifacts::Digest;
 use mlpipe_tracking::RunId;
 
-use super::{Driver, label};
-use crate::cache::{Action, Lookup};
+use super::Driver;
+use crate::cache::{Lookup, Reusable};
 use crate::document::{StepStatus, Update};
 use crate::error::Result;
 use crate::outputs::Outputs;
-use crate::prepare::{Reason, View, look_up};
-use crate::scheduler::{Event, TaskIndex, TaskState};
+use crate::prepare::{Reason, Sought, TOGETHER, View, look_up_all};
+use crate::scheduler::{Command, Event, TaskIndex, TaskState};
 use crate::work_lock::{Claim, WorkLock};
 
 impl<'a> Driver<'a> {
+    /// Looks for the work of many tasks at the same time, when the next commands are to prepare many.
+    pub(super) fn look_ahead(&mut self, commands: &VecDeque<Command>) -> Result<()> {
+        if self.ahead > 0 {
+            self.ahead -= 1;
+            return Ok(());
+        }
+        let next = commands.iter().take(TOGETHER).map_while(|command| match command {
+            Command::Prepare(index) => Some(*index),
+            _ => None,
+        });
+        let next: Vec<TaskIndex> = next.collect();
+        self.ahead = next.len().saturating_sub(1);
+        self.looked_up.clear();
+        let mut sought = Vec::with_capacity(next.len());
+        for index in next {
+            let view = View { scheduler: &self.scheduler, outputs: &self.outputs };
+            let task = self.scheduler.task(index);
+            if task.state == TaskState::Preparing && !self.preparer.excludes(&view, index) {
+                let repeats = self.request.scope.repeats(task.step);
+                sought.push(self.preparer.sought(&view, index, repeats)?);
+            }
+        }
+        let answers = look_up_all(self.workspace, &self.latest, &sought);
+        self.looked_up.extend(sought.into_iter().zip(answers).map(|(sought, answer)| (sought.index, (sought, answer))));
+        Ok(())
+    }
+
     pub(super) fn prepare(&mut self, index: TaskIndex) -> Result<Event> {
         let view = View { scheduler: &self.scheduler, outputs: &self.outputs };
         if self.preparer.excludes(&view, index) {
             return Ok(Event::Excluded { task: index });
         }
-        let image = self.preparer.pre_image(&view, index)?;
-        let step = &self.request.pipeline.steps[self.scheduler.task(index).step];
-        let label = label(&self.tasks[index.0].row);
-        let (action, reason) = match self.request.scope.repeats(self.scheduler.task(index).step) {
-            true => (None, Reason::Forced),
-            false => look_up(self.workspace, &self.latest, &label, &image, step.cache),
+        let (Sought { image, fingerprint, .. }, (action, reason)) = match self.looked_up.remove(&index) {
+            Some(known) => known,
+            None => {
+                let repeats = self.request.scope.repeats(self.scheduler.task(index).step);
+                let sought = [self.preparer.sought(&view, index, repeats)?];
+                let answers = look_up_all(self.workspace, &self.latest, &sought);
+                sought.into_iter().zip(answers).next().expect("one was asked for")
+            }
         };
+        if let Reason::ContentDamaged(digest) = reason {
+            self.workspace.content().discard(digest)?;
+        }
         let run = &mut self.tasks[index.0];
         run.row.reason = reason.to_string();
         run.image = image;
+        run.fingerprint = Some(fingerprint);
         run.reason = Some(reason);
         match action {
             Some(action) => self.reuse(index, &action),
@@ -36,7 +71,12 @@ impl<'a> Driver<'a> {
         }
     }
 
-    pub(super) fn reuse(&mut self, index: TaskIndex, action: &Action) -> Result<Event> {
+    /// The fingerprint of a task that was prepared.
+    pub(super) fn fingerprint(&self, index: TaskIndex) -> Digest {
+        self.tasks[index.0].fingerprint.expect("a task that ends well or is launched was prepared")
+    }
+
+    pub(super) fn reuse(&mut self, index: TaskIndex, action: &Reusable) -> Result<Event> {
         let step = self.scheduler.task(index).step;
         let declared = &self.request.pipeline.steps[step].entry().outputs;
         let Ok(mut outputs) = Outputs::find(&action.tree, declared) else { return Ok(Event::MustRun { task: index }) };
@@ -73,7 +113,7 @@ impl<'a> Driver<'a> {
                 continue;
             }
             let repeats = self.request.scope.repeats(step);
-            match WorkLock::take(self.workspace, self.tasks[index.0].image.fingerprint(), &self.run_id)? {
+            match WorkLock::take(self.workspace, self.fingerprint(index), &self.run_id)? {
                 Claim::Free(lock) => match self.finished_meanwhile(index).filter(|_| !repeats) {
                     Some(action) => {
                         events.push(Event::Elsewhere { task: index });
@@ -95,15 +135,15 @@ impl<'a> Driver<'a> {
     }
 
     /// A usable result that was not there when the task was prepared.
-    pub(super) fn finished_meanwhile(&self, index: TaskIndex) -> Option<Box<Action>> {
+    pub(super) fn finished_meanwhile(&self, index: TaskIndex) -> Option<Box<Reusable>> {
         let declared = &self.request.pipeline.steps[self.scheduler.task(index).step].entry().outputs;
-        match self.workspace.find_action(self.tasks[index.0].image.fingerprint()) {
+        match self.workspace.find_action(self.fingerprint(index)) {
             Lookup::Hit(action) => Outputs::find(&action.tree, declared).is_ok().then_some(action),
-            Lookup::ContentMissing | Lookup::Miss => None,
+            Lookup::ContentMissing | Lookup::ContentDamaged(_) | Lookup::Miss => None,
         }
     }
 
-    pub(super) fn reuse_meanwhile(&mut self, index: TaskIndex, action: &Action) -> Result<Event> {
+    pub(super) fn reuse_meanwhile(&mut self, index: TaskIndex, action: &Reusable) -> Result<Event> {
         self.tasks[index.0].row.reason = "the same work was finished in the meantime".into();
         self.reuse(index, action)
     }
@@ -125,7 +165,7 @@ impl<'a> Driver<'a> {
             if self.scheduler.task(index).state != TaskState::Elsewhere {
                 continue;
             }
-            match WorkLock::take(self.workspace, self.tasks[index.0].image.fingerprint(), &self.run_id)? {
+            match WorkLock::take(self.workspace, self.fingerprint(index), &self.run_id)? {
                 Claim::Held { .. } => self.awaited.push(index),
                 Claim::Free(_) => events.push(match self.finished_meanwhile(index) {
                     Some(action) => self.reuse_meanwhile(index, &action)?,

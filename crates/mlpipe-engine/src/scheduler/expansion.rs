@@ -100,13 +100,12 @@ impl Scheduler {
         key: &Key,
         Requirement { dependency, demand }: Requirement,
     ) -> Met {
-        let waiting = Waiting { task, demand };
         let (step, id) = match dependency {
             Dependency::Task { step, positions } => {
                 let upstream = self.by_key[&(step, project(key, &positions))];
                 let met = self.task_meets(upstream, demand);
                 if met == Met::NotYet {
-                    self.tasks[upstream.0].dependents.push(waiting);
+                    self.tasks[upstream.0].dependents.push(Waiting { task, demand });
                 }
                 return met;
             }
@@ -119,7 +118,8 @@ impl Scheduler {
         self.groups[step].entry(id.clone()).or_insert_with(|| Group { closed, ..Group::default() });
         let met = self.group_meets(step, &id, demand);
         if met == Met::NotYet {
-            self.groups[step].get_mut(&id).expect("it was just there").waiting.push(waiting);
+            let group = self.groups[step].get_mut(&id).expect("it was just there");
+            group.waiting.entry(demand).or_default().push(task);
         }
         met
     }
@@ -185,15 +185,18 @@ impl Scheduler {
 
     /// Lets go of those who wait for a group, once its fate is known.
     pub(super) fn settle_group(&mut self, step: StepId, id: &GroupId) {
-        let group = self.groups[step].get_mut(id).expect("the group was just touched");
-        if group.waiting.is_empty() {
-            return;
-        }
-        for waiting in std::mem::take(&mut group.waiting) {
-            match self.group_meets(step, id, waiting.demand) {
-                Met::Yes => self.one_dependency_met(waiting.task),
-                Met::Never(cause) => self.skip(waiting.task, SkipCause::Upstream(cause)),
-                Met::NotYet => self.groups[step].get_mut(id).expect("it was just there").waiting.push(waiting),
+        let demands: Vec<Demand> = self.groups[step][id].waiting.keys().copied().collect();
+        for demand in demands {
+            let met = self.group_meets(step, id, demand);
+            if met == Met::NotYet {
+                continue;
+            }
+            let group = self.groups[step].get_mut(id).expect("the group was just touched");
+            for task in group.waiting.remove(&demand).unwrap_or_default() {
+                match met {
+                    Met::Never(cause) => self.skip(task, SkipCause::Upstream(cause)),
+                    _ => self.one_dependency_met(task),
+                }
             }
         }
     }

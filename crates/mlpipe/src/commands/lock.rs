@@ -30,8 +30,8 @@ const SHOWN: usize = 20;
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let pipeline = load(&arguments.pipeline, &arguments.params)?;
-    let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
+    let found = sources::find(&pipeline, workspace.content().known())?;
     let environment = environment::facts();
     let request = run_request(&pipeline, &found.inputs, &environment, Limits::default(), Scope::default())?;
     let lock = match lock(&workspace, &request)? {

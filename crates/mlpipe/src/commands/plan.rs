@@ -49,8 +49,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         return Ok(Exit::Ok);
     }
     let scope = arguments.scope.scope(&pipeline)?;
-    let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
+    let found = sources::find(&pipeline, workspace.content().known())?;
     let environment = environment::facts();
     let request = run_request(&pipeline, &found.inputs, &environment, arguments.pipeline.limits(), scope)?;
     let plan = mlpipe_engine::plan(&workspace, &request)?;

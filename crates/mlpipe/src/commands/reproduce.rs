@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mlpipe_artifacts::DigestCache;
 use mlpipe_engine::{
     Drift, Lock, Mailbox, Observer, Originals, Pinned, Reproduction, RunOutcome, RunRecord, RunRequest,
     STATE_DIRECTORY, Scope, Update, Verdict, Workspace, compare_run, originals_of_lock, originals_of_run,
@@ -86,7 +87,8 @@ struct Place {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let target = Target::find(&arguments.target)?;
-    let found = sources::find(&target.pipeline)?;
+    // Everything is read anew: that is the point.
+    let found = sources::find(&target.pipeline, &DigestCache::default())?;
     let environment = environment::facts();
     let limits = Limits { jobs: arguments.jobs, gpus: None };
     let request = run_request(&target.pipeline, &found.inputs, &environment, limits, Scope::default())?;

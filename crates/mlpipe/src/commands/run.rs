@@ -68,9 +68,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         None => arguments.pipeline.load()?,
     };
     let scope = arguments.scope.scope(&pipeline)?;
-    let found = sources::find(&pipeline)?;
-    sources::explain(&found.selections);
     let mut workspace = state::open()?;
+    let found = sources::find(&pipeline, workspace.content().known())?;
+    sources::explain(&found.selections);
     if let Some(url) = &arguments.remote_cache {
         workspace = workspace.with_remote_cache(url).map_err(|message| Failure::new(Exit::Usage, message))?;
     }

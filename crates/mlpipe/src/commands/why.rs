@@ -26,8 +26,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let pipeline = arguments.pipeline.load()?;
     let step = step_named(&pipeline, &arguments.task.step)?;
-    let found = sources::find(&pipeline)?;
     let workspace = state::open()?;
+    let found = sources::find(&pipeline, workspace.content().known())?;
     let environment = environment::facts();
     let request = run_request(
         &pipeline,
