@@ -33,7 +33,10 @@
 //! # }
 //! ```
 
+#[allow(clippy::todo, clippy::missing_errors_doc)]
+mod api;
 mod apply;
+mod entities;
 mod error;
 mod limits;
 mod model;
@@ -44,7 +47,13 @@ mod store;
 pub mod tags;
 mod writer;
 
-pub use error::{Error, Result};
+pub use entities::{
+    Batch, Dataset, DatasetInput, DatasetSummary, LoggedMetric, LoggedModel, LoggedModelOrder, LoggedModelSearch,
+    LoggedModelStatus, MetricOfRun, ModelMetric, ModelOutput, ModelVersion, NewExperiment, NewLoggedModel,
+    NewModelVersion, NewRun, Page, Pairs, Purged, RegisteredModel, RunInputsOutputs, RunSearch, RunUpdate, Search,
+    Stage, StepInterval, ViewType,
+};
+pub use error::{DatabaseError, DatabaseErrorKind, Error, ErrorCode, Result};
 pub use limits::{MAX_EXPERIMENT_NAME_CHARS, MAX_KEY_CHARS, MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS};
 pub use model::{Experiment, LifecycleStage, Metric, Run, RunQuery, RunStatus};
 pub use record::Record;

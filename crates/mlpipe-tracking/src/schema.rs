@@ -137,7 +137,7 @@ pub(crate) fn begin<'a>(connection: &'a mut Connection, path: &Path) -> Result<T
 
 /// Returns a closure for `map_err` that says which store an error of SQLite is about.
 pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Error {
-    |source| Error::Sqlite { path: path.to_owned(), source }
+    |source| Error::Database { store: path.display().to_string(), source: source.into() }
 }
 
 fn configured(path: &Path, durability: Durability) -> Result<Connection> {

@@ -34,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::SchemaTooNew`] for a store of a newer program, [`Error::NotAStore`] for another program's database,
-    /// [`Error::CreateDirectory`], and [`Error::Sqlite`] for a file that cannot be used.
+    /// [`Error::CreateDirectory`], and [`Error::Database`] for a file that cannot be used.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, Durability::default())
     }
@@ -48,6 +48,15 @@ impl Store {
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
 
+    /// Opens the store that a URI names: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, the path of a file, or
+    /// with the feature `postgres` `postgresql://user:password@host:port/database`.
+    ///
+    /// # Errors
+    /// As for [`Store::open`]; code `InvalidParameterValue` for other URIs.
+    pub fn open_uri(uri: &str, durability: Durability) -> Result<Self> {
+        Self::open_with(Path::new(uri), durability)
+    }
+
     /// Returns the path of the database file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -57,7 +66,7 @@ impl Store {
     /// `<artifact_root>/<experiment_id>`; an existing one stays as it is.
     ///
     /// # Errors
-    /// [`Error::InvalidExperimentName`], [`Error::ExperimentDeleted`], [`Error::Sqlite`].
+    /// [`Error::InvalidExperimentName`], [`Error::ExperimentDeleted`], [`Error::Database`].
     pub fn ensure_experiment(&self, name: &str, artifact_root: &str) -> Result<Experiment> {
         check_experiment_name(name)?;
         let find = |connection: &Connection| self.experiment_where(connection, "name = ?1", &name);
@@ -78,11 +87,11 @@ impl Store {
     /// Returns the experiments in use, by id.
     ///
     /// # Errors
-    /// [`Error::Sqlite`], [`Error::Damaged`].
+    /// [`Error::Database`], [`Error::Damaged`].
     pub fn experiments(&self) -> Result<Vec<Experiment>> {
         let sql = format!("{EXPERIMENT_COLUMNS} WHERE lifecycle_stage = 'active' ORDER BY experiment_id");
         self.read(|connection| {
-            let experiments = self.rows(connection, &sql, [], |row| self.experiment(row))?;
+            let experiments = self.rows(connection, &sql, [], |row| self.read_experiment(row))?;
             experiments.into_iter().map(|experiment| self.with_tags(connection, experiment?)).collect()
         })
     }
@@ -91,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::RunNotFound`], [`Error::RunDeleted`], [`Error::RunExists`], [`Error::ExperimentNotFound`],
-    /// [`Error::ParamChanged`], [`Error::InvalidKey`], [`Error::Sqlite`].
+    /// [`Error::ParamChanged`], [`Error::InvalidKey`], [`Error::Database`].
     pub fn apply(&self, records: &[Record]) -> Result<()> {
         if records.is_empty() {
             return Ok(());
@@ -105,7 +114,7 @@ impl Store {
     /// Returns a run with its params, tags and latest metrics, also when it is deleted.
     ///
     /// # Errors
-    /// [`Error::Sqlite`], [`Error::Damaged`].
+    /// [`Error::Database`], [`Error::Damaged`].
     pub fn run(&self, id: &RunId) -> Result<Option<Run>> {
         let sql = format!("{RUN_COLUMNS} WHERE run_id = ?1");
         Ok(self.read(|connection| self.runs_of(connection, &sql, [id.as_str()]))?.pop())
@@ -114,7 +123,7 @@ impl Store {
     /// Returns the runs that meet every condition of `query`, newest first, of those of the same time the last created first.
     ///
     /// # Errors
-    /// [`Error::ExperimentNotFound`], [`Error::Sqlite`], [`Error::Damaged`].
+    /// [`Error::ExperimentNotFound`], [`Error::Database`], [`Error::Damaged`].
     pub fn runs(&self, query: &RunQuery) -> Result<Vec<Run>> {
         self.read(|connection| {
             let (sql, values) = self.selection(connection, query)?;
@@ -126,7 +135,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::RunNotFound`], also when `prefix` is empty or has other characters than lower-case hexadecimal digits;
-    /// [`Error::RunAmbiguous`]; [`Error::Sqlite`]; [`Error::Damaged`].
+    /// [`Error::RunAmbiguous`]; [`Error::Database`]; [`Error::Damaged`].
     pub fn find_run(&self, prefix: &str) -> Result<Run> {
         let not_found = || Error::RunNotFound { run_id: prefix.to_owned() };
         if prefix.is_empty() || !is_lower_hex(prefix) {
@@ -149,7 +158,7 @@ impl Store {
     /// Empty for a run or a metric that does not exist.
     ///
     /// # Errors
-    /// [`Error::Sqlite`].
+    /// [`Error::Database`].
     pub fn metric_history(&self, run_id: &RunId, key: &str) -> Result<Vec<Metric>> {
         let sql = "SELECT key, value, is_nan, timestamp, step FROM metrics
                    WHERE run_key = (SELECT run_key FROM runs WHERE run_id = ?1) AND key = ?2
@@ -205,7 +214,7 @@ impl Store {
         value: &dyn ToSql,
     ) -> Result<Option<Experiment>> {
         let sql = format!("{EXPERIMENT_COLUMNS} WHERE {condition}");
-        let found = self.rows(connection, &sql, [value], |row| self.experiment(row))?.pop();
+        let found = self.rows(connection, &sql, [value], |row| self.read_experiment(row))?.pop();
         found.map(|experiment| self.with_tags(connection, experiment?)).transpose()
     }
 
@@ -215,7 +224,7 @@ impl Store {
         Ok(experiment)
     }
 
-    fn experiment(&self, row: &Row<'_>) -> rusqlite::Result<Result<Experiment>> {
+    fn read_experiment(&self, row: &Row<'_>) -> rusqlite::Result<Result<Experiment>> {
         let stage: String = row.get(3)?;
         let experiment = Experiment {
             experiment_id: row.get::<_, i64>(0)?.to_string(),
@@ -290,6 +299,7 @@ impl Store {
                 run_id: run_id.parse().map_err(|_| self.damaged("runs.run_id", &run_id))?,
                 name,
                 experiment_id: experiment_id.to_string(),
+                user_id: String::new(),
                 status: status.parse().map_err(|_| self.damaged("runs.status", &status))?,
                 start_time_ms,
                 end_time_ms,
@@ -298,6 +308,7 @@ impl Store {
                 params: BTreeMap::new(),
                 tags: BTreeMap::new(),
                 metrics: Vec::new(),
+                inputs_outputs: crate::RunInputsOutputs::default(),
             })
         };
         Ok(parse())

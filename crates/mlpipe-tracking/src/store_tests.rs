@@ -98,6 +98,8 @@ fn run_comes_back_as_it_was_recorded() {
         lifecycle_stage: LifecycleStage::Active,
         params: owned(&[("threshold", "0.5")]).into_iter().collect(),
         tags: owned(&[(tags::PARENT_RUN_ID, parent.as_str()), (tags::RUN_NAME, "run")]).into_iter().collect(),
+        user_id: String::new(),
+        inputs_outputs: crate::RunInputsOutputs::default(),
         metrics: vec![Metric { key: "loss".to_owned(), value: 0.25, timestamp_ms: 7, step: 0 }],
     };
     let run = fixture.run(&run_id);

@@ -280,7 +280,7 @@ mod tests {
             end_time_ms: Some(1),
         });
         let error = fixture.writer.flush().expect_err("reported");
-        assert!(matches!(error, Error::Sqlite { .. }), "{error}");
+        assert!(matches!(error, Error::Database { .. }), "{error}");
         breaker.execute_batch("ALTER TABLE runs_elsewhere RENAME TO runs").expect("renamed back");
         let later = fixture.create();
         assert!(matches!(fixture.writer.flush(), Err(Error::WriterStopped)));
