@@ -15,6 +15,7 @@ mod runs;
 mod server;
 mod step;
 mod task;
+mod users;
 mod why;
 
 use crate::failure::Outcome;
@@ -49,8 +50,14 @@ pub(crate) enum Command {
     Dicom(dicom::Command),
     /// Write a synthetic lumbar spine MR study with known Schmorl's nodes
     Phantom(phantom::Arguments),
-    /// Serve finished work to other machines (a remote cache over HTTP)
+    /// Serve runs, models and artifacts to MLflow's clients, and finished work to other machines
     Server(server::Arguments),
+    /// Users of a server with --auth
+    #[command(subcommand)]
+    Users(users::UsersCommand),
+    /// API tokens of users
+    #[command(subcommand)]
+    Tokens(users::TokensCommand),
     /// Check what mlpipe finds on this machine
     Doctor(doctor::Arguments),
 }
@@ -71,6 +78,8 @@ impl Command {
             Self::Dicom(command) => dicom::run(&command),
             Self::Phantom(arguments) => phantom::run(&arguments),
             Self::Server(arguments) => server::run(&arguments),
+            Self::Users(command) => users::run_users(&command),
+            Self::Tokens(command) => users::run_tokens(&command),
             Self::Doctor(arguments) => doctor::run(&arguments),
         }
     }
