@@ -41,33 +41,23 @@ pub enum Error {
         message: String,
     },
     /// The file is an SQLite database of another program, such as MLflow's own.
-    #[error("{} is a database of another program, not an mlpipe tracking store", .path.display())]
+    #[error("{store} is a database of another program, not an mlpipe tracking store")]
     NotAStore {
-        /// The database file.
-        path: PathBuf,
+        /// The database file, or the URI without its password.
+        store: String,
     },
     /// The store was written by a newer version of this program.
     #[error(
-        "tracking store {} has schema version {found}; this mlpipe knows versions up to {supported}, a newer one is needed",
-        .path.display()
+        "tracking store {store} has schema version {found}; this mlpipe knows versions up to {supported}, a newer one is \
+         needed"
     )]
     SchemaTooNew {
-        /// The database file.
-        path: PathBuf,
+        /// The database file, or the URI without its password.
+        store: String,
         /// Its schema version.
         found: i64,
         /// The newest version that this program reads.
         supported: i64,
-    },
-    /// A stored value that cannot be one of ours.
-    #[error("tracking store {}: {what} holds `{value}`", .path.display())]
-    Damaged {
-        /// The database file.
-        path: PathBuf,
-        /// Table and column.
-        what: &'static str,
-        /// The value.
-        value: String,
     },
     /// Text that is not 32 lower-case hexadecimal digits.
     #[error("`{text}` is not a run id: 32 lower-case hexadecimal digits are needed")]
@@ -93,7 +83,7 @@ pub enum Error {
     #[error("run {run_id}: {kind} key `{key}`: {reason}")]
     InvalidKey {
         /// The run.
-        run_id: RunId,
+        run_id: String,
         /// "param", "metric" or "tag".
         kind: &'static str,
         /// The key as given.
@@ -131,7 +121,7 @@ pub enum Error {
     #[error("run {run_id} is deleted")]
     RunDeleted {
         /// The run.
-        run_id: RunId,
+        run_id: String,
     },
     /// A run of this id exists in another experiment.
     #[error("run {run_id} exists already, in experiment {experiment_id}")]
@@ -145,7 +135,7 @@ pub enum Error {
     #[error("run {run_id}: param `{key}` is `{old}` and cannot become `{new}`")]
     ParamChanged {
         /// The run.
-        run_id: RunId,
+        run_id: String,
         /// The param.
         key: String,
         /// Its value.
@@ -229,6 +219,13 @@ pub struct DatabaseError {
     pub message: String,
 }
 
+impl DatabaseError {
+    /// Returns the error of a store that holds what it cannot hold.
+    pub(crate) fn damaged(message: String) -> Self {
+        Self { kind: DatabaseErrorKind::Other, message }
+    }
+}
+
 impl Error {
     /// Returns the error of MLflow's REST API that this one is.
     pub fn code(&self) -> ErrorCode {
@@ -251,22 +248,16 @@ impl Error {
             Self::CreateDirectory { .. }
             | Self::Database { .. }
             | Self::NotAStore { .. }
-            | Self::SchemaTooNew { .. }
-            | Self::Damaged { .. } => ErrorCode::InternalError,
+            | Self::SchemaTooNew { .. } => ErrorCode::InternalError,
         }
     }
 
     /// Returns whether the store as a whole is unusable, rather than what was asked of it.
     pub fn is_store_unavailable(&self) -> bool {
-        use Error::{CreateDirectory, Damaged, Database, NotAStore, SchemaTooNew, WriterStopped};
+        use Error::{CreateDirectory, Database, NotAStore, SchemaTooNew, WriterStopped};
         matches!(
             self,
-            CreateDirectory { .. }
-                | Database { .. }
-                | NotAStore { .. }
-                | SchemaTooNew { .. }
-                | Damaged { .. }
-                | WriterStopped
+            CreateDirectory { .. } | Database { .. } | NotAStore { .. } | SchemaTooNew { .. } | WriterStopped
         )
     }
 

@@ -21,6 +21,9 @@ pub enum Record {
         name: String,
         /// When it began, in milliseconds since 1970-01-01 UTC.
         start_time_ms: i64,
+        /// When it ended, for a run that is over.
+        #[serde(default)]
+        end_time_ms: Option<i64>,
         /// Its first status.
         status: RunStatus,
         /// The URI of the directory of its artifacts.
@@ -149,6 +152,7 @@ mod tests {
                 experiment_id: "1".to_owned(),
                 name: "größe".to_owned(),
                 start_time_ms: 5,
+                end_time_ms: Some(6),
                 status: RunStatus::Scheduled,
                 artifact_uri: "artifacts/x".to_owned(),
                 tags: pair(),

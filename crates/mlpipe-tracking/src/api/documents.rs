@@ -3,13 +3,19 @@
 
 use crate::{Result, Store};
 
+const COLUMNS: [&str; 3] = ["kind", "key", "text"];
+
 impl Store {
     /// Stores a document, replacing the one of the same kind and key.
     ///
     /// # Errors
     /// [`Error::Database`](crate::Error::Database).
     pub fn put_document(&self, kind: &str, key: &str, text: &str) -> Result<()> {
-        todo!("{kind} {key} {text}")
+        self.write(|transaction| {
+            let replace = "ON CONFLICT (kind, key) DO UPDATE SET text = excluded.text";
+            let values = [kind.into(), key.into(), text.into()];
+            transaction.connection.insert("documents", &COLUMNS, replace, &values).map(drop)
+        })
     }
 
     /// Stores a document unless there is one of the same kind and key; returns whether there was none.
@@ -17,7 +23,11 @@ impl Store {
     /// # Errors
     /// [`Error::Database`](crate::Error::Database).
     pub fn add_document(&self, kind: &str, key: &str, text: &str) -> Result<bool> {
-        todo!("{kind} {key} {text}")
+        self.write(|transaction| {
+            let values = [kind.into(), key.into(), text.into()];
+            let added = transaction.connection.insert("documents", &COLUMNS, "ON CONFLICT DO NOTHING", &values)?;
+            Ok(added == 1)
+        })
     }
 
     /// Returns a document.
@@ -25,7 +35,8 @@ impl Store {
     /// # Errors
     /// [`Error::Database`](crate::Error::Database).
     pub fn document(&self, kind: &str, key: &str) -> Result<Option<String>> {
-        todo!("{kind} {key}")
+        let sql = "SELECT text FROM documents WHERE kind = ?1 AND key = ?2";
+        self.read(|connection| connection.first(sql, &[kind.into(), key.into()], |row| row.text(0)))
     }
 
     /// Returns the documents of a kind with their keys, by key.
@@ -33,7 +44,8 @@ impl Store {
     /// # Errors
     /// [`Error::Database`](crate::Error::Database).
     pub fn documents(&self, kind: &str) -> Result<Vec<(String, String)>> {
-        todo!("{kind}")
+        let sql = "SELECT key, text FROM documents WHERE kind = ?1 ORDER BY key";
+        self.read(|connection| connection.query(sql, &[kind.into()], |row| Ok((row.text(0)?, row.text(1)?))))
     }
 
     /// Removes a document; returns whether there was one.
@@ -41,6 +53,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`](crate::Error::Database).
     pub fn delete_document(&self, kind: &str, key: &str) -> Result<bool> {
-        todo!("{kind} {key}")
+        let sql = "DELETE FROM documents WHERE kind = ?1 AND key = ?2";
+        self.write(|transaction| Ok(transaction.connection.execute(sql, &[kind.into(), key.into()])? > 0))
     }
 }

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod cancel;
+mod db;
 mod dicom;
 mod doctor;
 mod gc;
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     /// List and show tracked runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Migrate, check and back up the tracking store
+    #[command(subcommand)]
+    Db(db::Command),
     /// Run one built-in radiology step by hand, as pipelines do
     #[command(subcommand)]
     Step(step::Command),
@@ -74,6 +78,7 @@ impl Command {
             Self::Lock(arguments) => lock::run(&arguments),
             Self::Reproduce(arguments) => reproduce::run(&arguments),
             Self::Runs(command) => runs::run(&command),
+            Self::Db(command) => db::run(&command),
             Self::Step(command) => step::run(&command),
             Self::Dicom(command) => dicom::run(&command),
             Self::Phantom(arguments) => phantom::run(&arguments),
