@@ -26,7 +26,12 @@ fn who_makes_an_experiment_manages_it_and_others_read_it() {
     assert_eq!(call(&server, "writer", "POST", "/runs/create", &in_it).status, 200);
     let refused = call(&server, "reader", "POST", "/runs/create", &in_it);
     assert_eq!(refused.code(), (403, "PERMISSION_DENIED".to_owned()));
-    let read = server.send("GET", &format!("/api/2.0/mlflow/experiments/get?experiment_id={id}"), &[("authorization", &basic("reader"))], b"");
+    let read = server.send(
+        "GET",
+        &format!("/api/2.0/mlflow/experiments/get?experiment_id={id}"),
+        &[("authorization", &basic("reader"))],
+        b"",
+    );
     assert_eq!(read.status, 200);
     let artifact = format!("/api/2.0/mlflow-artifacts/artifacts/{id}/r/artifacts/a.txt");
     assert_eq!(server.send("PUT", &artifact, &[("authorization", &basic("reader"))], b"x").status, 403);
@@ -52,7 +57,8 @@ fn permissions_of_a_model_follow_its_name_and_end_with_it() {
         call(&server, user, "POST", "/registered-models/set-tag", &body).status
     };
     assert_eq!((tag("writer", &name), tag("reader", &name)), (200, 403));
-    let renamed = call(&server, "writer", "POST", "/registered-models/rename", &json!({"name": name, "new_name": new_name}));
+    let renamed =
+        call(&server, "writer", "POST", "/registered-models/rename", &json!({"name": name, "new_name": new_name}));
     assert_eq!(renamed.status, 200);
     assert_eq!(tag("writer", &new_name), 200);
     assert_eq!(call(&server, "writer", "DELETE", "/registered-models/delete", &json!({"name": new_name})).status, 200);
@@ -86,7 +92,9 @@ fn token_stands_for_its_user_until_it_is_revoked() {
     let store = options.open_store().expect("a store");
     let token = Accounts::new(&store).create_token("writer", "ci", 1).expect("a token");
     let make = |authorization: &str| {
-        server.call("POST", "/experiments/create", &[("authorization", authorization)], &json!({"name": unique("t")})).status
+        server
+            .call("POST", "/experiments/create", &[("authorization", authorization)], &json!({"name": unique("t")}))
+            .status
     };
     let bearer = format!("Bearer {}", token.text);
     assert_eq!(make(&bearer), 200);
@@ -100,14 +108,25 @@ fn users_change_themselves_and_administrators_everybody() {
     let server = Server::with_users();
     let new_password = json!({"username": "reader", "password": "another password"});
     assert_eq!(call(&server, "writer", "PATCH", "/users/update-password", &new_password).status, 403);
-    assert_eq!(call(&server, "reader", "POST", "/users/create", &json!({"username": "x", "password": password("long")})).status, 403);
+    assert_eq!(
+        call(&server, "reader", "POST", "/users/create", &json!({"username": "x", "password": password("long")}))
+            .status,
+        403
+    );
     let short = call(&server, "chief", "POST", "/users/create", &json!({"username": "x", "password": "short"}));
     assert_eq!(short.code(), (400, "INVALID_PARAMETER_VALUE".to_owned()));
     let body = json!({"username": "x", "password": password("long")});
     assert_eq!(call(&server, "chief", "POST", "/users/create", &body).json()["user"]["username"], "x");
-    assert_eq!(call(&server, "chief", "POST", "/users/create", &body).code(), (400, "RESOURCE_ALREADY_EXISTS".to_owned()));
+    assert_eq!(
+        call(&server, "chief", "POST", "/users/create", &body).code(),
+        (400, "RESOURCE_ALREADY_EXISTS".to_owned())
+    );
     assert_eq!(call(&server, "reader", "PATCH", "/users/update-password", &new_password).status, 200);
-    assert_eq!(call(&server, "reader", "POST", "/experiments/search", &json!({})).status, 401, "the old password is no longer right");
+    assert_eq!(
+        call(&server, "reader", "POST", "/experiments/search", &json!({})).status,
+        401,
+        "the old password is no longer right"
+    );
     assert_eq!(call(&server, "chief", "DELETE", "/users/delete", &json!({"username": "x"})).status, 200);
 }
 

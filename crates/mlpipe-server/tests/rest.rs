@@ -10,7 +10,8 @@ use serde_json::json;
 fn run_is_written_as_mlflow_writes_it() {
     let server = Server::start();
     let (experiment, run) = server.run();
-    server.post("/runs/log-metric", &json!({"run_uuid": run, "key": "m", "value": "NaN", "timestamp": "12", "step": 3}));
+    server
+        .post("/runs/log-metric", &json!({"run_uuid": run, "key": "m", "value": "NaN", "timestamp": "12", "step": 3}));
     server.post("/runs/log-parameter", &json!({"run_id": run, "key": "p", "value": "1", "future": {}}));
     let answer = server.get(&format!("/ajax-api/2.0/mlflow/runs/get?run_id={run}"));
     assert_eq!(answer.header("content-type"), "application/json");
@@ -28,7 +29,8 @@ fn mistakes_are_answered_in_mlflows_words() {
     let server = Server::start();
     let missing = server.post("/experiments/create", &json!({}));
     assert_eq!(missing.code(), (400, "INVALID_PARAMETER_VALUE".to_owned()));
-    let message = "Missing value for required parameter 'name'. See the API docs for more information about request parameters.";
+    let message =
+        "Missing value for required parameter 'name'. See the API docs for more information about request parameters.";
     assert_eq!(missing.json()["message"], message);
     assert_eq!(missing.json()["sqlstate"], "KAM00");
     let unknown = server.get("/api/2.0/mlflow/experiments/get?experiment_id=99999999");
@@ -36,11 +38,15 @@ fn mistakes_are_answered_in_mlflows_words() {
     assert_eq!(unknown.json()["error_class"], "RESOURCE_NOT_FOUND");
     let name = unique("twice");
     server.post("/experiments/create", &json!({"name": name}));
-    assert_eq!(server.post("/experiments/create", &json!({"name": name})).code(), (400, "RESOURCE_ALREADY_EXISTS".to_owned()));
+    assert_eq!(
+        server.post("/experiments/create", &json!({"name": name})).code(),
+        (400, "RESOURCE_ALREADY_EXISTS".to_owned())
+    );
     let nowhere = server.get("/api/2.0/mlflow/no/such");
     assert_eq!((nowhere.status, nowhere.header("content-type")), (404, "text/html; charset=utf-8"));
     assert_eq!(server.get("/api/2.0/mlflow/runs/create").status, 405);
-    let no_json = server.send("POST", "/api/2.0/mlflow/experiments/create", &[("content-type", "application/json")], b"{no");
+    let no_json =
+        server.send("POST", "/api/2.0/mlflow/experiments/create", &[("content-type", "application/json")], b"{no");
     assert_eq!(no_json.status, 400);
 }
 
@@ -83,7 +89,8 @@ fn openapi_document_has_every_operation_with_its_fields() {
     assert_eq!(document["openapi"], "3.1.0");
     let paths = document["paths"].as_object().expect("paths");
     assert!(paths.len() > 60, "{}", paths.len());
-    let batch = &paths["/api/2.0/mlflow/runs/log-batch"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    let batch =
+        &paths["/api/2.0/mlflow/runs/log-batch"]["post"]["requestBody"]["content"]["application/json"]["schema"];
     assert_eq!(batch["properties"]["metrics"]["items"]["required"], json!(["key", "value", "timestamp"]));
 }
 

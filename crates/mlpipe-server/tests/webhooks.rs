@@ -21,7 +21,8 @@ fn receiver(statuses: &'static [u16]) -> (String, Receiver<Received>) {
         for (count, stream) in listener.incoming().enumerate() {
             let mut stream = stream.expect("a connection");
             let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
-            let mut lines = reader.by_ref().lines().map(|line| line.expect("a line")).take_while(|line| !line.is_empty());
+            let mut lines =
+                reader.by_ref().lines().map(|line| line.expect("a line")).take_while(|line| !line.is_empty());
             lines.next();
             let headers: Vec<_> = lines
                 .filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned())))
@@ -30,7 +31,8 @@ fn receiver(statuses: &'static [u16]) -> (String, Receiver<Received>) {
             let mut body = vec![0; length.parse().expect("a number")];
             reader.read_exact(&mut body).expect("a body");
             let status = statuses[count.min(statuses.len() - 1)];
-            write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").expect("answered");
+            write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+                .expect("answered");
             if sender.send((headers, serde_json::from_slice(&body).expect("JSON"))).is_err() {
                 return;
             }
@@ -55,7 +57,10 @@ fn new_model_is_told_signed_and_again_when_the_receiver_fails() {
     server.post("/registered-models/create", &json!({"name": name, "tags": [{"key": "a", "value": "b"}]}));
     let (first, second) = (received.recv().expect("told"), received.recv().expect("told again"));
     assert_eq!(first.1["entity"], "registered_model");
-    assert_eq!((&first.1["action"], &first.1["data"]["name"], &first.1["data"]["tags"]["a"]), (&json!("created"), &json!(name), &json!("b")));
+    assert_eq!(
+        (&first.1["action"], &first.1["data"]["name"], &first.1["data"]["tags"]["a"]),
+        (&json!("created"), &json!(name), &json!("b"))
+    );
     assert!(header(&first, "x-mlflow-signature").starts_with("v1,"));
     assert_eq!(header(&first, "x-mlflow-delivery-id"), header(&second, "x-mlflow-delivery-id"));
 }
