@@ -294,8 +294,13 @@ impl<'t, 'c, 'a> Applier<'t, 'c, 'a> {
     }
 
     pub(crate) fn set_tags(&mut self, run_id: &str, run: Known, tags: &'a [(String, String)]) -> Result<()> {
+        tags.iter().try_for_each(|(key, _)| check_key(run_id, "tag", key))?;
+        self.put_tags(run_id, run, tags)
+    }
+
+    /// Sets tags whose keys are not checked.
+    pub(crate) fn put_tags(&mut self, run_id: &str, run: Known, tags: &'a [(String, String)]) -> Result<()> {
         for (key, value) in tags {
-            check_key(run_id, "tag", key)?;
             self.set_tag(run_id, run, key, value)?;
             // Two columns repeat a tag, for queries.
             match key.as_str() {
