@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 
+use crate::api::inputs::add_dataset;
 use crate::database::Value;
 use crate::group::Transaction;
 use crate::limits::{check_key, cut_param_value, cut_tag_value};
-use crate::{Error, Metric, Record, Result, RunStatus, tags};
+use crate::{DatasetInput, Error, Metric, Record, Result, RunStatus, tags};
 
 /// How many run ids are looked up by one statement.
 const LOOKUP: usize = 64;
@@ -51,6 +52,7 @@ struct Rows<'a> {
     tag_at: HashMap<(i64, i64), usize>,
     metrics: Vec<Value<'a>>,
     latest: HashMap<(i64, i64), Latest>,
+    inputs: Vec<(Known, &'a DatasetInput)>,
 }
 
 /// The latest value of a metric, as far as these rows go.
@@ -127,6 +129,11 @@ impl<'t, 'c, 'a> Applier<'t, 'c, 'a> {
             Record::Metrics { metrics, .. } => {
                 let run = self.active(run_id.as_str())?;
                 metrics.iter().try_for_each(|metric| self.add_metric(run_id.as_str(), run, metric))
+            }
+            Record::Inputs { datasets, .. } => {
+                let run = self.active(run_id.as_str())?;
+                self.rows.inputs.extend(datasets.iter().map(|input| (run, input)));
+                Ok(())
             }
             Record::Tags { tags, .. } => {
                 let run = self.active(run_id.as_str())?;
@@ -287,8 +294,13 @@ impl<'t, 'c, 'a> Applier<'t, 'c, 'a> {
     }
 
     pub(crate) fn set_tags(&mut self, run_id: &str, run: Known, tags: &'a [(String, String)]) -> Result<()> {
+        tags.iter().try_for_each(|(key, _)| check_key(run_id, "tag", key))?;
+        self.put_tags(run_id, run, tags)
+    }
+
+    /// Sets tags whose keys are not checked.
+    pub(crate) fn put_tags(&mut self, run_id: &str, run: Known, tags: &'a [(String, String)]) -> Result<()> {
         for (key, value) in tags {
-            check_key(run_id, "tag", key)?;
             self.set_tag(run_id, run, key, value)?;
             // Two columns repeat a tag, for queries.
             match key.as_str() {
@@ -381,7 +393,9 @@ impl<'t, 'c, 'a> Applier<'t, 'c, 'a> {
         transaction.connection.insert("tags", &triple, replace, &rows.tags)?;
         let columns = ["run_key", "key_id", "timestamp", "step", "is_nan", "value"];
         transaction.connection.insert("metrics", &columns, "ON CONFLICT DO NOTHING", &rows.metrics)?;
-        insert_latest(transaction, &rows.latest)
+        insert_latest(transaction, &rows.latest)?;
+        let connection = &mut *transaction.connection;
+        rows.inputs.iter().try_for_each(|(run, input)| add_dataset(connection, run.run_key, run.experiment, input))
     }
 }
 

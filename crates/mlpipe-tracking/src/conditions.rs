@@ -9,6 +9,12 @@ use crate::{Error, Result, tags};
 /// The tag of a dataset input that says what it was read for.
 pub(crate) const DATA_CONTEXT: &str = "mlflow.data.context";
 
+/// The tag that makes a registered model a prompt.
+const IS_PROMPT: &str = "mlflow.prompt.is_prompt";
+/// The condition for registered models that are no prompts.
+pub(crate) const NO_PROMPT: &str = "NOT EXISTS (SELECT 1 FROM registered_model_tags v
+    WHERE v.registered_key = r.registered_key AND v.key = 'mlflow.prompt.is_prompt' AND v.value = 'true')";
+
 /// Conditions of a statement, and the values they speak of.
 pub(crate) struct Conditions<'c> {
     connection: &'c mut Connection,
@@ -83,9 +89,13 @@ impl<'c> Conditions<'c> {
                 let rows = format!("SELECT 1 FROM {table} v WHERE v.run_key = r.run_key AND v.key_id = {key}{not_nan}");
                 Ok(self.exists(&rows, test))
             }
-            (_, kind) => {
+            (grammar, kind) => {
                 let key = self.bind(Value::Owned(column.key.clone()));
-                let rows = format!("SELECT 1 FROM {} AND v.key = {key}", owned(self.grammar, kind));
+                let rows = format!("SELECT 1 FROM {} AND v.key = {key}", owned(grammar, kind));
+                if is_prompt(clause) && is_no(test) {
+                    // Models that do not say so are no prompts either.
+                    return Ok(format!("NOT EXISTS ({rows} AND v.value = 'true')"));
+                }
                 Ok(self.exists(&rows, test))
             }
         }
@@ -172,6 +182,19 @@ impl<'c> Conditions<'c> {
             }
         }
         Ok((joins, keys))
+    }
+}
+
+/// Returns whether a clause asks whether a registered model is a prompt. MLflow's client adds one to every search.
+pub(crate) fn is_prompt(clause: &Clause) -> bool {
+    clause.column.kind == Kind::Tag && clause.column.key == IS_PROMPT
+}
+
+fn is_no(test: &Test) -> bool {
+    match test {
+        Test::Text(Comparator::NotEqual, value) => value == "true",
+        Test::Text(Comparator::Equal, value) => value == "false",
+        _ => false,
     }
 }
 

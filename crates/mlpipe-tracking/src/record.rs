@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, RunId, RunStatus};
+use crate::{DatasetInput, Metric, RunId, RunStatus};
 
 /// One thing that happens to a run. Records are applied in order; applying one again changes nothing.
 ///
@@ -60,6 +60,13 @@ pub enum Record {
         /// The values.
         metrics: Vec<Metric>,
     },
+    /// Datasets become inputs. The same dataset again changes nothing but its tags.
+    Inputs {
+        /// The run.
+        run_id: RunId,
+        /// The datasets.
+        datasets: Vec<DatasetInput>,
+    },
     /// Tags are set, replacing the values they have.
     Tags {
         /// The run.
@@ -77,6 +84,7 @@ impl Record {
             | Self::UpdateRun { run_id, .. }
             | Self::Params { run_id, .. }
             | Self::Metrics { run_id, .. }
+            | Self::Inputs { run_id, .. }
             | Self::Tags { run_id, .. } => run_id,
         }
     }
@@ -161,6 +169,10 @@ mod tests {
             Record::UpdateRun { run_id: run_id.clone(), status: RunStatus::Killed, end_time_ms: None },
             Record::Params { run_id: run_id.clone(), params: pair() },
             Record::Metrics { run_id: run_id.clone(), metrics: vec![metric(0.1), metric(f64::NEG_INFINITY)] },
+            Record::Inputs {
+                run_id: run_id.clone(),
+                datasets: vec![DatasetInput { tags: pair(), ..Default::default() }],
+            },
             Record::Tags { run_id: run_id.clone(), tags: pair() },
         ];
         for record in records {

@@ -344,7 +344,7 @@ fn four_runs(store: &Store, experiment: &str) -> Vec<String> {
             "c",
             &[("dice", 0.95), ("loss", 0.1)],
             &[("model", "UNet++"), ("lr", "0.1")],
-            &[("team", "chest"), ("odd key 1", "x")],
+            &[("team", "chest"), ("odd key!", "x")],
             "FAILED",
         ),
         ("d", &[("loss", f64::NAN)], &[], &[], "RUNNING"),
@@ -404,7 +404,7 @@ fn filters_select_runs_as_in_mlflow() {
             ("params.view IS NOT NULL", "ab"),
             ("params.nothing IS NULL", "abcd"),
             ("tags.team ILIKE 'spine'", "ab"),
-            ("tags.`odd key 1` = 'x'", "c"),
+            ("tags.`odd key!` = 'x'", "c"),
             ("tags.team IS NULL", "d"),
             ("tags.mlflow.runName = 'run-b'", "b"),
             ("status != 'FINISHED'", "cd"),
@@ -705,6 +705,11 @@ fn registry_keeps_versions_aliases_stages_and_tags() {
         assert_eq!(models("tags.grp = 'g' AND tags.organ = 'spine'", &[]), ["spine"]);
         assert_eq!(models("name LIKE '%'", &["name DESC"]), ["thorax", "spine"]);
         assert_eq!(models("", &["last_updated_timestamp DESC"]).len(), 2);
+        store.create_registered_model("prompt", None, &owned(&[("mlflow.prompt.is_prompt", "true")])).expect("made");
+        assert_eq!(models("", &[]), ["spine", "thorax"]);
+        assert_eq!(models("tag.`mlflow.prompt.is_prompt` != 'true'", &[]), ["spine", "thorax"]);
+        assert_eq!(models("tag.`mlflow.prompt.is_prompt` = 'true'", &[]), ["prompt"]);
+        assert_eq!(found("name = 'spine' AND tag.`mlflow.prompt.is_prompt` = 'false'", ""), "5321");
         store.rename_registered_model("spine", "lumbar").expect("renamed");
         assert_eq!(found("name = 'lumbar'", "version_number ASC"), "1235");
         assert_eq!(code(store.rename_registered_model("lumbar", "thorax")), ErrorCode::ResourceAlreadyExists);

@@ -24,12 +24,12 @@ impl Store {
     /// # Errors
     /// Codes `ResourceDoesNotExist`, `InvalidParameterValue`.
     pub fn log_inputs(&self, run_id: &str, datasets: &[DatasetInput], model_ids: &[String]) -> Result<()> {
-        datasets.iter().try_for_each(|input| check_dataset(&input.dataset))?;
         self.write(|transaction| {
             let connection = &mut *transaction.connection;
             let run = runs::active(connection, run_id)?;
+            let experiment = connection.number("SELECT experiment_id FROM runs WHERE run_key = ?1", &[run.into()])?;
             for input in datasets {
-                add_dataset(connection, run, input)?;
+                add_dataset(connection, run, experiment.unwrap_or_default(), input)?;
             }
             add_models(connection, run, INPUT, model_ids.iter().map(|model_id| (model_id.as_str(), 0)))
         })
@@ -95,9 +95,9 @@ fn check_dataset(dataset: &Dataset) -> Result<()> {
 }
 
 /// Makes a dataset an input of a run. What is stored of a dataset is what was said of it first.
-fn add_dataset(connection: &mut Connection, run: i64, input: &DatasetInput) -> Result<()> {
+pub(crate) fn add_dataset(connection: &mut Connection, run: i64, experiment: i64, input: &DatasetInput) -> Result<()> {
     let dataset = &input.dataset;
-    let experiment = connection.number("SELECT experiment_id FROM runs WHERE run_key = ?1", &[run.into()])?;
+    check_dataset(dataset)?;
     let columns = ["experiment_id", "name", "digest", "source_type", "source", "schema", "profile"];
     let values = [
         experiment.into(),

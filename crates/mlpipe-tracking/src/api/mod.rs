@@ -3,7 +3,7 @@
 mod documents;
 pub(crate) mod experiments;
 mod histories;
-mod inputs;
+pub(crate) mod inputs;
 mod logged_models;
 mod maintenance;
 mod registry;

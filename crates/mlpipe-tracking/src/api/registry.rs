@@ -6,7 +6,7 @@ use super::registry_rows::{
     select_models, select_versions, set_model_tag, set_version_tag, touch, version_number,
 };
 use super::{logged_models, runs};
-use crate::conditions::{Conditions, attribute_order};
+use crate::conditions::{Conditions, NO_PROMPT, attribute_order, is_prompt};
 use crate::database::{Connection, Value};
 use crate::limits::{MAX_REGISTRY_TAG_CHARS, check_tag, is_longer};
 use crate::pages::{offset, page, page_size};
@@ -74,6 +74,9 @@ impl Store {
         let skipped = offset(search.page_token.as_deref())?;
         let found = self.read(|connection| {
             let mut conditions = Conditions::new(connection, Grammar::RegisteredModels);
+            if !clauses.iter().any(is_prompt) {
+                conditions.add(NO_PROMPT);
+            }
             conditions.add_filter(&clauses)?;
             let (limit, start) = (conditions.bind(size as i64 + 1), conditions.bind(skipped as i64));
             let (conditions, values) = conditions.finish();

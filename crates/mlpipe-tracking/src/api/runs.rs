@@ -6,6 +6,7 @@ use super::{experiments, histories, logged_models, runs_search};
 use crate::apply::{Applier, Known, RunRow};
 use crate::database::Connection;
 use crate::group::Transaction;
+use crate::limits::{MAX_KEY_CHARS, is_longer};
 use crate::names::made_up_name;
 use crate::store::{now_ms, run_of};
 use crate::{
@@ -40,6 +41,12 @@ impl Store {
             (Some(name), _) | (None, Some(name)) => name.to_owned(),
             (None, None) => made_up_name(),
         };
+        // MLflow takes any key here, other than everywhere else.
+        if let Some((key, _)) = new.tags.iter().find(|(key, _)| key.is_empty() || is_longer(key, MAX_KEY_CHARS)) {
+            return Err(Error::invalid(format!(
+                "Invalid tag name: '{key}': it is empty or has more than 250 characters"
+            )));
+        }
         let run_id = RunId::random();
         self.write(|transaction| {
             let number = experiments::active(transaction.connection, &new.experiment_id)?;
@@ -57,7 +64,7 @@ impl Store {
                 artifact_uri: &artifact_uri,
                 parent_run_id: None,
             })?;
-            applier.set_tags(run_id.as_str(), run, &new.tags).map_err(in_mlflow_words)?;
+            applier.put_tags(run_id.as_str(), run, &new.tags)?;
             applier.finish()?;
             get(transaction.connection, run_id.as_str())
         })
