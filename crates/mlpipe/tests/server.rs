@@ -39,7 +39,8 @@ impl Server {
 
     fn post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let request = agent.post(format!("{}/api/2.0/mlflow{path}", self.url)).header("content-type", "application/json");
+        let request =
+            agent.post(format!("{}/api/2.0/mlflow{path}", self.url)).header("content-type", "application/json");
         let mut answer = request.send(body.to_string()).ok()?;
         let json = serde_json::from_str(&answer.body_mut().read_to_string().ok()?).ok()?;
         Some((answer.status().as_u16(), json))
