@@ -198,6 +198,7 @@ impl<'a> Recorder<'a> {
             experiment_id: self.experiment.experiment_id.clone(),
             name: name.into(),
             start_time_ms: time_ms,
+            end_time_ms: None,
             status: RunStatus::Running,
             artifact_uri: self.workspace.artifact_directory(self.experiment_id(), run_id).display().to_string(),
             tags: run_tags,

@@ -204,6 +204,7 @@ mod tests {
                 experiment_id: self.experiment_id.clone(),
                 name: "run".into(),
                 start_time_ms: 0,
+                end_time_ms: None,
                 status: RunStatus::Running,
                 artifact_uri: String::new(),
                 tags: run_tags,

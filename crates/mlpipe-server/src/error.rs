@@ -1,6 +1,7 @@
-//! What can keep the server from serving, and how a refused request is answered.
+//! What can keep the server from serving, and how a request to the cache is refused.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,38 @@ pub enum Error {
     /// The state directory cannot be used.
     #[error(transparent)]
     Artifacts(#[from] mlpipe_artifacts::Error),
+    /// The tracking store cannot be used.
+    #[error(transparent)]
+    Tracking(#[from] mlpipe_tracking::Error),
+    /// A file or folder of the server cannot be used.
+    #[error("{what} {}: {source}", .path.display())]
+    File {
+        /// What it is for.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Certificate or key cannot be used.
+    #[error("TLS: {}: {message}", .path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Users are asked for and there are none.
+    #[error("there are no users yet, so nobody could sign in")]
+    NoUsers,
+    /// The place for artifacts is of a kind that this build does not know.
+    #[error("artifacts cannot be kept at {destination}: {message}")]
+    Destination {
+        /// The place.
+        destination: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The address is taken or not this machine's.
     #[error("cannot listen on {address}: {source}")]
     Listen {

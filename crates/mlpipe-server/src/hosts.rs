@@ -2,14 +2,6 @@
 //! rebinding); the `Host` header then bears that name.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::Next;
-use axum::response::Response;
-
-use crate::error::Refusal;
 
 /// Names without ports, lower-case.
 #[derive(Debug)]
@@ -32,21 +24,6 @@ impl AllowedHosts {
         let name = host.rsplit_once(':').filter(|(_, port)| has_port(port)).map_or(host, |(name, _)| name);
         self.0.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
     }
-}
-
-pub(crate) async fn check(
-    State(hosts): State<Arc<AllowedHosts>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if hosts.allows(host) {
-        return Ok(next.run(request).await);
-    }
-    Err(Refusal(
-        StatusCode::FORBIDDEN,
-        format!("this server is not called `{host}`; allow the name with --allowed-hosts"),
-    ))
 }
 
 #[cfg(test)]

@@ -9,11 +9,7 @@ use mlpipe_server::{ServerOptions, serve};
 /// Starts a server on a state directory; it ends with the test program.
 fn started(state_directory: &Path) -> SocketAddr {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let options = ServerOptions {
-        state_directory: state_directory.to_owned(),
-        address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        allowed_hosts: Vec::new(),
-    };
+    let options = ServerOptions::local(state_directory.to_owned(), SocketAddr::from(([127, 0, 0, 1], 0)));
     std::thread::spawn(move || serve(&options, |address| sender.send(address).expect("the test listens")));
     receiver.recv().expect("the server starts")
 }

@@ -82,6 +82,7 @@ fn create(run_id: &RunId, experiment_id: &str, parent: Option<&RunId>) -> Record
         experiment_id: experiment_id.to_owned(),
         name: "step".to_owned(),
         start_time_ms: 1,
+        end_time_ms: None,
         status: RunStatus::Running,
         artifact_uri: format!("artifacts/{experiment_id}/{run_id}/artifacts"),
         tags: parent.map(|parent| (tags::PARENT_RUN_ID.to_owned(), parent.to_string())).into_iter().collect(),

@@ -1,11 +1,11 @@
 //! What can go wrong between a run and its record.
 //!
-//! Messages name keys and identifiers. Values appear only in [`Error::ParamChanged`], where they are the point.
+//! Messages name keys and identifiers. Values appear only in [`Error::ParamChanged`], where they are the point, and where
+//! MLflow's own texts have them ([`Error::Refused`]).
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
-
-use rusqlite::ErrorCode;
 
 use crate::RunId;
 
@@ -24,42 +24,40 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
-    /// SQLite refused.
-    #[error("tracking store {}", .path.display())]
-    Sqlite {
-        /// The database file.
-        path: PathBuf,
-        /// What SQLite said.
-        source: rusqlite::Error,
+    /// The database did not do what it was asked.
+    #[error("tracking store {store}")]
+    Database {
+        /// The database file, or the URI without its password.
+        store: String,
+        /// What the database said.
+        source: DatabaseError,
+    },
+    /// A request that MLflow refuses, with MLflow's text.
+    #[error("{message}")]
+    Refused {
+        /// Why, in MLflow's terms.
+        code: ErrorCode,
+        /// What is wrong, as MLflow says it.
+        message: String,
     },
     /// The file is an SQLite database of another program, such as MLflow's own.
-    #[error("{} is a database of another program, not an mlpipe tracking store", .path.display())]
+    #[error("{store} is a database of another program, not an mlpipe tracking store")]
     NotAStore {
-        /// The database file.
-        path: PathBuf,
+        /// The database file, or the URI without its password.
+        store: String,
     },
     /// The store was written by a newer version of this program.
     #[error(
-        "tracking store {} has schema version {found}; this mlpipe knows versions up to {supported}, a newer one is needed",
-        .path.display()
+        "tracking store {store} has schema version {found}; this mlpipe knows versions up to {supported}, a newer one is \
+         needed"
     )]
     SchemaTooNew {
-        /// The database file.
-        path: PathBuf,
+        /// The database file, or the URI without its password.
+        store: String,
         /// Its schema version.
         found: i64,
         /// The newest version that this program reads.
         supported: i64,
-    },
-    /// A stored value that cannot be one of ours.
-    #[error("tracking store {}: {what} holds `{value}`", .path.display())]
-    Damaged {
-        /// The database file.
-        path: PathBuf,
-        /// Table and column.
-        what: &'static str,
-        /// The value.
-        value: String,
     },
     /// Text that is not 32 lower-case hexadecimal digits.
     #[error("`{text}` is not a run id: 32 lower-case hexadecimal digits are needed")]
@@ -85,7 +83,7 @@ pub enum Error {
     #[error("run {run_id}: {kind} key `{key}`: {reason}")]
     InvalidKey {
         /// The run.
-        run_id: RunId,
+        run_id: String,
         /// "param", "metric" or "tag".
         kind: &'static str,
         /// The key as given.
@@ -123,7 +121,7 @@ pub enum Error {
     #[error("run {run_id} is deleted")]
     RunDeleted {
         /// The run.
-        run_id: RunId,
+        run_id: String,
     },
     /// A run of this id exists in another experiment.
     #[error("run {run_id} exists already, in experiment {experiment_id}")]
@@ -137,7 +135,7 @@ pub enum Error {
     #[error("run {run_id}: param `{key}` is `{old}` and cannot become `{new}`")]
     ParamChanged {
         /// The run.
-        run_id: RunId,
+        run_id: String,
         /// The param.
         key: String,
         /// Its value.
@@ -150,24 +148,149 @@ pub enum Error {
     WriterStopped,
 }
 
+/// The errors of MLflow's REST API that a store gives rise to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// What was asked cannot be right: 400.
+    InvalidParameterValue,
+    /// There is already one of this name: 400.
+    ResourceAlreadyExists,
+    /// There is none of this name or id: 404.
+    ResourceDoesNotExist,
+    /// It is in a state that does not allow it: 409.
+    ResourceConflict,
+    /// The store can not do it now, such as when the disk is full: 503.
+    TemporarilyUnavailable,
+    /// A fault of this program or of the store: 500.
+    InternalError,
+}
+
+impl ErrorCode {
+    /// Returns MLflow's name of the error.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidParameterValue => "INVALID_PARAMETER_VALUE",
+            Self::ResourceAlreadyExists => "RESOURCE_ALREADY_EXISTS",
+            Self::ResourceDoesNotExist => "RESOURCE_DOES_NOT_EXIST",
+            Self::ResourceConflict => "RESOURCE_CONFLICT",
+            Self::TemporarilyUnavailable => "TEMPORARILY_UNAVAILABLE",
+            Self::InternalError => "INTERNAL_ERROR",
+        }
+    }
+
+    /// Returns the HTTP status that goes with it.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::InvalidParameterValue | Self::ResourceAlreadyExists => 400,
+            Self::ResourceDoesNotExist => 404,
+            Self::ResourceConflict => 409,
+            Self::TemporarilyUnavailable => 503,
+            Self::InternalError => 500,
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+/// What kind of thing a database said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseErrorKind {
+    /// Someone else holds a lock, or two transactions were in each other's way: trying again may help.
+    Busy,
+    /// No room is left where the database lies.
+    Full,
+    /// The database can not be reached, or may not be written to.
+    Unavailable,
+    /// Anything else.
+    Other,
+}
+
+/// What a database said, whichever it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct DatabaseError {
+    /// What kind of thing it is.
+    pub kind: DatabaseErrorKind,
+    /// The database's words.
+    pub message: String,
+}
+
+impl DatabaseError {
+    /// Returns the error of a store that holds what it cannot hold.
+    pub(crate) fn damaged(message: String) -> Self {
+        Self { kind: DatabaseErrorKind::Other, message }
+    }
+}
+
 impl Error {
+    /// Returns the error of MLflow's REST API that this one is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused { code, .. } => *code,
+            Self::Database { source, .. } if source.kind != DatabaseErrorKind::Other => {
+                ErrorCode::TemporarilyUnavailable
+            }
+            Self::InvalidRunId { .. }
+            | Self::InvalidRunStatus { .. }
+            | Self::InvalidExperimentName { .. }
+            | Self::InvalidKey { .. }
+            | Self::ExperimentDeleted { .. }
+            | Self::RunAmbiguous { .. }
+            | Self::RunDeleted { .. }
+            | Self::ParamChanged { .. } => ErrorCode::InvalidParameterValue,
+            Self::ExperimentNotFound { .. } | Self::RunNotFound { .. } => ErrorCode::ResourceDoesNotExist,
+            Self::RunExists { .. } => ErrorCode::ResourceAlreadyExists,
+            Self::WriterStopped => ErrorCode::TemporarilyUnavailable,
+            Self::CreateDirectory { .. }
+            | Self::Database { .. }
+            | Self::NotAStore { .. }
+            | Self::SchemaTooNew { .. } => ErrorCode::InternalError,
+        }
+    }
+
     /// Returns whether the store as a whole is unusable, rather than what was asked of it.
     pub fn is_store_unavailable(&self) -> bool {
-        use Error::{CreateDirectory, Damaged, NotAStore, SchemaTooNew, Sqlite, WriterStopped};
+        use Error::{CreateDirectory, Database, NotAStore, SchemaTooNew, WriterStopped};
         matches!(
             self,
-            CreateDirectory { .. }
-                | Sqlite { .. }
-                | NotAStore { .. }
-                | SchemaTooNew { .. }
-                | Damaged { .. }
-                | WriterStopped
+            CreateDirectory { .. } | Database { .. } | NotAStore { .. } | SchemaTooNew { .. } | WriterStopped
         )
     }
 
-    /// Returns whether another process held the lock for longer than SQLite waited.
+    /// Returns whether another process held the lock for longer than the database waited.
     pub(crate) fn is_busy(&self) -> bool {
-        let Self::Sqlite { source, .. } = self else { return false };
-        matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+        matches!(self, Self::Database { source, .. } if source.kind == DatabaseErrorKind::Busy)
+    }
+
+    /// Returns the refusal of a request that cannot be right.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::Refused { code: ErrorCode::InvalidParameterValue, message: message.into() }
+    }
+
+    /// Returns the refusal of a request about something that is not there.
+    pub(crate) fn missing(message: impl Into<String>) -> Self {
+        Self::Refused { code: ErrorCode::ResourceDoesNotExist, message: message.into() }
+    }
+
+    /// Returns the refusal to make what is there already.
+    pub(crate) fn exists(message: impl Into<String>) -> Self {
+        Self::Refused { code: ErrorCode::ResourceAlreadyExists, message: message.into() }
+    }
+}
+
+impl From<rusqlite::Error> for DatabaseError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Sqlite;
+        let kind = match error.sqlite_error_code() {
+            Some(Sqlite::DatabaseBusy | Sqlite::DatabaseLocked) => DatabaseErrorKind::Busy,
+            Some(Sqlite::DiskFull) => DatabaseErrorKind::Full,
+            Some(Sqlite::SystemIoFailure | Sqlite::CannotOpen | Sqlite::ReadOnly) => DatabaseErrorKind::Unavailable,
+            _ => DatabaseErrorKind::Other,
+        };
+        Self { kind, message: error.to_string() }
     }
 }

@@ -3,7 +3,7 @@
 //! A key or name that is not allowed is refused. A value that is too long is cut, as MLflow does by default. Lengths
 //! are counted in characters.
 
-use crate::{Error, Result, RunId};
+use crate::{Error, Result};
 
 /// The longest key of a param, metric or tag.
 pub const MAX_KEY_CHARS: usize = 250;
@@ -11,14 +11,18 @@ pub const MAX_KEY_CHARS: usize = 250;
 pub const MAX_PARAM_VALUE_CHARS: usize = 6000;
 /// The longest value of a run's tag.
 pub const MAX_TAG_VALUE_CHARS: usize = 8000;
+/// The longest value of an experiment's tag.
+pub(crate) const MAX_EXPERIMENT_TAG_CHARS: usize = 20_000;
+/// The longest value of a tag in the model registry.
+pub(crate) const MAX_REGISTRY_TAG_CHARS: usize = 100_000;
 /// The longest name of an experiment.
 pub const MAX_EXPERIMENT_NAME_CHARS: usize = 500;
 
 /// Refuses a key that MLflow does not allow; `kind` is "param", "metric" or "tag".
-pub(crate) fn check_key(run_id: &RunId, kind: &'static str, key: &str) -> Result<()> {
+pub(crate) fn check_key(run_id: &str, kind: &'static str, key: &str) -> Result<()> {
     match key_fault(key) {
         None => Ok(()),
-        Some(reason) => Err(Error::InvalidKey { run_id: run_id.clone(), kind, key: key.to_owned(), reason }),
+        Some(reason) => Err(Error::InvalidKey { run_id: run_id.to_owned(), kind, key: key.to_owned(), reason }),
     }
 }
 
@@ -35,19 +39,32 @@ pub(crate) fn check_experiment_name(name: &str) -> Result<()> {
 }
 
 /// Returns the value of a param as it is stored.
-pub(crate) fn cut_param_value<'a>(run_id: &RunId, key: &str, value: &'a str) -> &'a str {
+pub(crate) fn cut_param_value<'a>(run_id: &str, key: &str, value: &'a str) -> &'a str {
     cut(run_id, "param", key, value, MAX_PARAM_VALUE_CHARS)
 }
 
 /// Returns the value of a tag as it is stored.
-pub(crate) fn cut_tag_value<'a>(run_id: &RunId, key: &str, value: &'a str) -> &'a str {
+pub(crate) fn cut_tag_value<'a>(run_id: &str, key: &str, value: &'a str) -> &'a str {
     cut(run_id, "tag", key, value, MAX_TAG_VALUE_CHARS)
 }
 
-fn cut<'a>(run_id: &RunId, kind: &str, key: &str, value: &'a str, max_chars: usize) -> &'a str {
+fn cut<'a>(run_id: &str, kind: &str, key: &str, value: &'a str, max_chars: usize) -> &'a str {
     let Some((end, _)) = value.char_indices().nth(max_chars).filter(|_| value.len() > max_chars) else { return value };
-    tracing::warn!(%run_id, key, "the value of a {kind} is cut to {max_chars} characters");
+    tracing::warn!(run_id, key, "the value of a {kind} is cut to {max_chars} characters");
     &value[..end]
+}
+
+/// Refuses a tag of an experiment or of a model that MLflow does not allow.
+pub(crate) fn check_tag(key: &str, value: &str, max_chars: usize) -> Result<()> {
+    if let Some(reason) = key_fault(key) {
+        return Err(Error::invalid(format!("Invalid tag name: '{key}': {reason}")));
+    }
+    if is_longer(value, max_chars) {
+        return Err(Error::invalid(format!(
+            "'value' exceeds the maximum length of {max_chars} characters (tag '{key}')"
+        )));
+    }
+    Ok(())
 }
 
 fn key_fault(key: &str) -> Option<&'static str> {
@@ -67,7 +84,8 @@ fn key_fault(key: &str) -> Option<&'static str> {
     None
 }
 
-fn is_longer(text: &str, max_chars: usize) -> bool {
+/// Returns whether a text has more than `max_chars` characters.
+pub(crate) fn is_longer(text: &str, max_chars: usize) -> bool {
     text.len() > max_chars && text.chars().count() > max_chars
 }
 
@@ -91,11 +109,11 @@ mod tests {
 
     #[test]
     fn long_values_are_cut_at_a_character() {
-        let run_id = RunId::random();
+        let run_id = "0123";
         let long = "ä".repeat(MAX_PARAM_VALUE_CHARS + 1);
-        assert_eq!(cut_param_value(&run_id, "k", &long).chars().count(), MAX_PARAM_VALUE_CHARS);
+        assert_eq!(cut_param_value(run_id, "k", &long).chars().count(), MAX_PARAM_VALUE_CHARS);
         let fits = "ä".repeat(MAX_TAG_VALUE_CHARS);
-        assert_eq!(cut_tag_value(&run_id, "k", &fits), fits);
+        assert_eq!(cut_tag_value(run_id, "k", &fits), fits);
     }
 
     #[test]

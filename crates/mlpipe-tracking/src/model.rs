@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, RunId, tags};
+use crate::{Error, Result, RunId, RunInputsOutputs, tags};
 
 /// What has become of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,6 +112,9 @@ pub struct Run {
     pub name: String,
     /// The experiment it belongs to.
     pub experiment_id: String,
+    /// Who runs it; may be empty.
+    #[serde(default)]
+    pub user_id: String,
     /// What has become of it.
     pub status: RunStatus,
     /// When it began.
@@ -128,6 +131,9 @@ pub struct Run {
     pub tags: BTreeMap<String, String>,
     /// The latest value of each metric, by key: the one with the greatest step, then timestamp, then value.
     pub metrics: Vec<Metric>,
+    /// The datasets and models it read, the models it wrote.
+    #[serde(default)]
+    pub inputs_outputs: RunInputsOutputs,
 }
 
 impl Run {

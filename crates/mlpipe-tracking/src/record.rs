@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, RunId, RunStatus};
+use crate::{DatasetInput, Metric, RunId, RunStatus};
 
 /// One thing that happens to a run. Records are applied in order; applying one again changes nothing.
 ///
@@ -21,6 +21,9 @@ pub enum Record {
         name: String,
         /// When it began, in milliseconds since 1970-01-01 UTC.
         start_time_ms: i64,
+        /// When it ended, for a run that is over.
+        #[serde(default)]
+        end_time_ms: Option<i64>,
         /// Its first status.
         status: RunStatus,
         /// The URI of the directory of its artifacts.
@@ -57,6 +60,13 @@ pub enum Record {
         /// The values.
         metrics: Vec<Metric>,
     },
+    /// Datasets become inputs. The same dataset again changes nothing but its tags.
+    Inputs {
+        /// The run.
+        run_id: RunId,
+        /// The datasets.
+        datasets: Vec<DatasetInput>,
+    },
     /// Tags are set, replacing the values they have.
     Tags {
         /// The run.
@@ -74,6 +84,7 @@ impl Record {
             | Self::UpdateRun { run_id, .. }
             | Self::Params { run_id, .. }
             | Self::Metrics { run_id, .. }
+            | Self::Inputs { run_id, .. }
             | Self::Tags { run_id, .. } => run_id,
         }
     }
@@ -149,6 +160,7 @@ mod tests {
                 experiment_id: "1".to_owned(),
                 name: "größe".to_owned(),
                 start_time_ms: 5,
+                end_time_ms: Some(6),
                 status: RunStatus::Scheduled,
                 artifact_uri: "artifacts/x".to_owned(),
                 tags: pair(),
@@ -157,6 +169,10 @@ mod tests {
             Record::UpdateRun { run_id: run_id.clone(), status: RunStatus::Killed, end_time_ms: None },
             Record::Params { run_id: run_id.clone(), params: pair() },
             Record::Metrics { run_id: run_id.clone(), metrics: vec![metric(0.1), metric(f64::NEG_INFINITY)] },
+            Record::Inputs {
+                run_id: run_id.clone(),
+                datasets: vec![DatasetInput { tags: pair(), ..Default::default() }],
+            },
             Record::Tags { run_id: run_id.clone(), tags: pair() },
         ];
         for record in records {

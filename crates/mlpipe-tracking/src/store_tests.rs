@@ -33,6 +33,7 @@ impl Fixture {
             experiment_id: self.experiment.experiment_id.clone(),
             name: "run".to_owned(),
             start_time_ms,
+            end_time_ms: None,
             status: RunStatus::Running,
             artifact_uri: format!("artifacts/1/{run_id}/artifacts"),
             tags: owned(tags),
@@ -98,6 +99,8 @@ fn run_comes_back_as_it_was_recorded() {
         lifecycle_stage: LifecycleStage::Active,
         params: owned(&[("threshold", "0.5")]).into_iter().collect(),
         tags: owned(&[(tags::PARENT_RUN_ID, parent.as_str()), (tags::RUN_NAME, "run")]).into_iter().collect(),
+        user_id: String::new(),
+        inputs_outputs: crate::RunInputsOutputs::default(),
         metrics: vec![Metric { key: "loss".to_owned(), value: 0.25, timestamp_ms: 7, step: 0 }],
     };
     let run = fixture.run(&run_id);
@@ -280,6 +283,7 @@ fn experiment_is_named_or_numbered_and_a_name_goes_first() {
         experiment_id: experiment_id.to_owned(),
         name: name.clone(),
         start_time_ms,
+        end_time_ms: None,
         status,
         artifact_uri: artifact_uri.clone(),
         tags: tags.clone(),
@@ -324,11 +328,11 @@ fn run_is_found_by_the_first_digits_of_its_id() {
 fn deleted_run_is_hidden_and_not_written_to() {
     let fixture = Fixture::new();
     let run_id = fixture.new_run();
-    fixture.store.lock().execute("UPDATE runs SET lifecycle_stage = 'deleted'", []).expect("deleted");
+    fixture.store.delete_run(run_id.as_str()).expect("deleted");
     assert!(fixture.found(&RunQuery::default()).is_empty());
     assert_eq!(fixture.run(&run_id).lifecycle_stage, LifecycleStage::Deleted);
     assert!(matches!(fixture.store.apply(&[tags_record(&run_id, &[("a", "b")])]), Err(Error::RunDeleted { .. })));
-    fixture.store.lock().execute("UPDATE experiments SET lifecycle_stage = 'deleted'", []).expect("deleted");
+    fixture.store.delete_experiment("1").expect("deleted");
     assert!(matches!(fixture.store.ensure_experiment("test", "a"), Err(Error::ExperimentDeleted { .. })));
 }
 
@@ -360,10 +364,9 @@ fn store_can_be_read_while_a_transaction_is_open() {
     let fixture = Fixture::new();
     let run_id = fixture.new_run();
     let other = Store::open(fixture.store.path()).expect("opened");
-    let mut connection = other.lock();
-    let transaction = begin(&mut connection, &other.path).expect("begun");
-    transaction.execute("UPDATE runs SET name = 'changed'", []).expect("changed");
+    let mut connection = other.connect(Purpose::Write).expect("connected");
+    connection.run("BEGIN IMMEDIATE; UPDATE runs SET name = 'changed'").expect("changed");
     assert_eq!(fixture.run(&run_id).name, "run");
-    transaction.commit().expect("committed");
+    connection.run("COMMIT").expect("committed");
     assert_eq!(fixture.run(&run_id).name, "changed");
 }

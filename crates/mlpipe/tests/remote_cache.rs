@@ -20,7 +20,7 @@ impl Server {
         let mut url = String::new();
         let stdout = process.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut url).expect("it says where");
-        Self { process, url: url.trim().to_owned() }
+        Self { process, url: format!("{}/cache", url.trim()) }
     }
 }
 

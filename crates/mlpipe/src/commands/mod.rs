@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod cancel;
+mod db;
 mod deid;
 mod dicom;
 mod doctor;
@@ -16,6 +17,7 @@ mod runs;
 mod server;
 mod step;
 mod task;
+mod users;
 mod why;
 
 use crate::failure::Outcome;
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     /// List and show tracked runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Migrate, check and back up the tracking store
+    #[command(subcommand)]
+    Db(db::Command),
     /// Run one built-in radiology step by hand, as pipelines do
     #[command(subcommand)]
     Step(step::Command),
@@ -50,8 +55,14 @@ pub(crate) enum Command {
     Dicom(dicom::Command),
     /// Write a synthetic lumbar spine MR study with known Schmorl's nodes
     Phantom(phantom::Arguments),
-    /// Serve finished work to other machines (a remote cache over HTTP)
+    /// Serve runs, models and artifacts to MLflow's clients, and finished work to other machines
     Server(server::Arguments),
+    /// Users of a server with --auth
+    #[command(subcommand)]
+    Users(users::UsersCommand),
+    /// API tokens of users
+    #[command(subcommand)]
+    Tokens(users::TokensCommand),
     /// Check what mlpipe finds on this machine
     Doctor(doctor::Arguments),
 }
@@ -68,10 +79,13 @@ impl Command {
             Self::Lock(arguments) => lock::run(&arguments),
             Self::Reproduce(arguments) => reproduce::run(&arguments),
             Self::Runs(command) => runs::run(&command),
+            Self::Db(command) => db::run(&command),
             Self::Step(command) => step::run(&command),
             Self::Dicom(command) => dicom::run(&command),
             Self::Phantom(arguments) => phantom::run(&arguments),
             Self::Server(arguments) => server::run(&arguments),
+            Self::Users(command) => users::run_users(&command),
+            Self::Tokens(command) => users::run_tokens(&command),
             Self::Doctor(arguments) => doctor::run(&arguments),
         }
     }

@@ -1,0 +1,96 @@
+//! [`Shown`]: how artifact URIs look from outside. Runs that the engine recorded on this machine have local paths; a client that
+//! is elsewhere cannot read those, so paths below the served folder are shown as the proxy's.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::path::ArtifactPath;
+use crate::api::error::ApiError;
+
+const SCHEME: &str = "mlflow-artifacts:";
+
+/// Translates between local paths and the proxy's URIs.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// The served folder, without a slash at the end; none when it is not local.
+    root: Option<String>,
+}
+
+impl Shown {
+    /// Shows what lies below `root` as the proxy's.
+    pub(crate) fn new(root: Option<&Path>) -> Self {
+        let text = |root: &Path| root.canonicalize().unwrap_or_else(|_| root.to_owned()).to_str().map(str::to_owned);
+        Self { root: root.and_then(text) }
+    }
+
+    fn below_root<'a>(&self, uri: &'a str) -> Option<&'a str> {
+        let path = uri.strip_prefix("file://").unwrap_or(uri);
+        path.strip_prefix(self.root.as_deref()?)?.strip_prefix('/')
+    }
+
+    /// Returns a URI as clients see it.
+    pub(crate) fn uri<'a>(&self, uri: &'a str) -> Cow<'a, str> {
+        match self.below_root(uri) {
+            Some(path) => Cow::Owned(format!("{SCHEME}/{path}")),
+            None => Cow::Borrowed(uri),
+        }
+    }
+
+    /// Returns the location of an experiment as clients see it; the served folder itself stands for `/<experiment_id>`.
+    pub(crate) fn location<'a>(&self, uri: &'a str, experiment_id: &str) -> Cow<'a, str> {
+        match &self.root {
+            Some(root) if uri.trim_end_matches('/') == root => Cow::Owned(format!("{SCHEME}/{experiment_id}")),
+            _ => self.uri(uri),
+        }
+    }
+
+    /// Returns the URI that is stored for one that a client sent: that of a run or model whose own URI is `own`.
+    pub(crate) fn stored<'a>(&self, sent: &'a str, own: &str) -> Cow<'a, str> {
+        match (self.uri(own), self.below_root(own)) {
+            (shown, Some(_)) => match sent.strip_prefix(shown.as_ref()) {
+                Some(rest) if rest.is_empty() || rest.starts_with('/') => Cow::Owned(format!("{own}{rest}")),
+                _ => Cow::Borrowed(sent),
+            },
+            _ => Cow::Borrowed(sent),
+        }
+    }
+
+    /// Returns where a URI leads among the served artifacts.
+    pub(crate) fn path(&self, uri: &str) -> Result<ArtifactPath, ApiError> {
+        let shown = self.uri(uri);
+        let Some(rest) = shown.strip_prefix(SCHEME) else {
+            let message = format!("The artifacts lie at '{shown}', which this server does not serve; ask there");
+            return Err(ApiError::invalid(message));
+        };
+        // `mlflow-artifacts://host/path` names the server, `mlflow-artifacts:/path` does not.
+        let path = match rest.strip_prefix("//") {
+            Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
+            None => rest,
+        };
+        ArtifactPath::parse(path.trim_start_matches('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_paths_below_the_served_folder_are_shown_as_the_proxys() {
+        let shown = Shown { root: Some("/state/artifacts".to_owned()) };
+        assert_eq!(shown.uri("/state/artifacts/1/run/artifacts"), "mlflow-artifacts:/1/run/artifacts");
+        assert_eq!(shown.uri("/state/artifacts-2/1"), "/state/artifacts-2/1");
+        assert_eq!(shown.uri("s3://bucket/x"), "s3://bucket/x");
+        assert_eq!(shown.location("/state/artifacts", "1"), "mlflow-artifacts:/1");
+        let own = "/state/artifacts/1/run/artifacts";
+        assert_eq!(
+            shown.stored("mlflow-artifacts:/1/run/artifacts/model", own),
+            "/state/artifacts/1/run/artifacts/model"
+        );
+        assert_eq!(shown.stored("mlflow-artifacts:/1/run/artifacts2", own), "mlflow-artifacts:/1/run/artifacts2");
+        for uri in ["mlflow-artifacts:/1/run", "mlflow-artifacts://host:5000/1/run", "file:///state/artifacts/1/run"] {
+            assert_eq!(shown.path(uri).expect(uri).to_string(), "1/run");
+        }
+        assert!(shown.path("/etc").is_err() && shown.path("mlflow-artifacts:/../x").is_err());
+    }
+}
