@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+
 use crate::Problem;
 use crate::check::{Checked, attribute, path, refuse};
 use crate::group::Slice;
@@ -15,18 +18,27 @@ const TILT_NOISE_DEG: f64 = 0.1;
 pub(crate) fn all_agree(slices: &[Slice]) -> Checked<()> {
     same_identity(slices)?;
     one_patient(slices)?;
-    same(slices, "several_studies", "StudyInstanceUID (0020,000D)", &|slice| slice.file.study_instance_uid.clone())?;
-    one_frame_of_reference(slices)?;
-    same(slices, "several_modalities", "Modality (0008,0060)", &|slice| slice.file.modality.clone())?;
-    same(slices, "several_modalities", "SOPClassUID (0008,0016)", &|slice| slice.file.sop_class_uid.clone())?;
-    let text = |keyword: &'static str| move |slice: &Slice| attribute(&slice.file, keyword);
-    same(slices, "several_patient_positions", "PatientPosition (0018,5100)", &text("PatientPosition"))?;
-    same(slices, "several_photometric_interpretations", "PhotometricInterpretation (0028,0004)", &|slice| {
-        if slice.file.monochrome1 { "MONOCHROME1" } else { "MONOCHROME2" }.to_owned()
+    let alike = |code: &str, attribute: &str, alike: &dyn Fn(&Slice, &Slice) -> bool| {
+        let first = &slices[0];
+        match slices.iter().find(|slice| !alike(first, slice)) {
+            None => Ok(()),
+            Some(other) => refuse(differs(code, attribute, first, other)),
+        }
+    };
+    let same_text = |tag: Tag| move |a: &Slice, b: &Slice| a.file.attributes.get(tag) == b.file.attributes.get(tag);
+    alike("several_studies", "StudyInstanceUID (0020,000D)", &|a, b| {
+        a.file.study_instance_uid == b.file.study_instance_uid
     })?;
-    same(slices, "mixed_rescale", "RescaleType (0028,1054)", &text("RescaleType"))?;
-    same(slices, "mixed_rescale", "the way to modality units (RescaleSlope, RescaleIntercept, ModalityLUT)", &|slice| {
-        format!("{:?}", slice.plane().rescaled)
+    one_frame_of_reference(slices)?;
+    alike("several_modalities", "Modality (0008,0060)", &|a, b| a.file.modality == b.file.modality)?;
+    alike("several_modalities", "SOPClassUID (0008,0016)", &|a, b| a.file.sop_class_uid == b.file.sop_class_uid)?;
+    alike("several_patient_positions", "PatientPosition (0018,5100)", &same_text(tags::PATIENT_POSITION))?;
+    alike("several_photometric_interpretations", "PhotometricInterpretation (0028,0004)", &|a, b| {
+        a.file.monochrome1 == b.file.monochrome1
+    })?;
+    alike("mixed_rescale", "RescaleType (0028,1054)", &same_text(tags::RESCALE_TYPE))?;
+    alike("mixed_rescale", "the way to modality units (RescaleSlope, RescaleIntercept, ModalityLUT)", &|a, b| {
+        a.plane().rescaled == b.plane().rescaled
     })
 }
 
@@ -71,35 +83,37 @@ pub(crate) fn oddities(slices: &[Slice]) -> Vec<Problem> {
 fn differences(slices: &[Slice]) -> Vec<Problem> {
     let first = &slices[0];
     let mut found = Vec::new();
-    let mut look = |code: &str, attribute: &str, value: &dyn Fn(&Slice) -> String| {
+    let mut look = |code: &str, attribute: &str, value: &dyn Fn(&Slice) -> Option<[f64; 2]>| {
         let wanted = value(first);
         if let Some(other) = slices.iter().find(|slice| value(slice) != wanted) {
-            let message = format!("{attribute} is {} here and {wanted} in `{}`", value(other), path(first).display());
+            let (here, there) = (told(value(other)), told(wanted));
+            let message = format!("{attribute} is {here} here and {there} in `{}`", path(first).display());
             found.push(Problem::new(code, message, "compare the slices with the scanner").in_file(path(other)));
         }
     };
-    let format = |slice: &Slice| slice.file.source.pixel_format.clone();
-    look("mixed_pixel_format", "BitsStored (0028,0101)", &|slice| format(slice).bits_stored.to_string());
-    look("mixed_pixel_format", "PixelRepresentation (0028,0103)", &|slice| u8::from(format(slice).signed).to_string());
-    look("mixed_thickness", "SliceThickness (0018,0050)", &|slice| {
-        slice.geometry().thickness_mm.map_or_else(|| "missing".into(), |mm| mm.to_string())
+    let one = |value: f64| Some([value, value]);
+    look("mixed_pixel_format", "BitsStored (0028,0101)", &|slice| {
+        one(slice.file.source.pixel_format.bits_stored.into())
     });
+    look("mixed_pixel_format", "PixelRepresentation (0028,0103)", &|slice| {
+        one(u8::from(slice.file.source.pixel_format.signed).into())
+    });
+    look("mixed_thickness", "SliceThickness (0018,0050)", &|slice| slice.geometry().thickness_mm.and_then(one));
     // PET scales every slice to its own maximum; frames of one file say for themselves what they are.
     let one_file = slices.iter().all(|slice| path(slice) == path(first));
     if first.file.modality != "PT" && !one_file {
         look("rescale_differs", "RescaleSlope\\RescaleIntercept", &|slice| {
-            format!("{}\\{}", slice.plane().slope, slice.plane().intercept)
+            Some([slice.plane().slope, slice.plane().intercept])
         });
     }
     found
 }
 
-fn same(slices: &[Slice], code: &str, attribute: &str, value: &dyn Fn(&Slice) -> String) -> Checked<()> {
-    let first = &slices[0];
-    let wanted = value(first);
-    match slices.iter().find(|slice| value(slice) != wanted) {
-        None => Ok(()),
-        Some(other) => refuse(differs(code, attribute, first, other)),
+fn told(value: Option<[f64; 2]>) -> String {
+    match value {
+        None => "missing".to_owned(),
+        Some([one, other]) if one == other => one.to_string(),
+        Some([one, other]) => format!("{one}\\{other}"),
     }
 }
 

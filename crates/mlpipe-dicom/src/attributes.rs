@@ -10,8 +10,8 @@ use std::path::Path;
 use dicom_core::{Tag, VR};
 
 use crate::data_set::DataSet;
-use crate::header::{Skeleton, read_skeleton};
-use crate::{Error, Limits, Result};
+use crate::header::with_header;
+use crate::{Limits, Result};
 
 /// Some attributes of the top level of a file.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -25,6 +25,14 @@ struct Stored {
 }
 
 impl Attributes {
+    fn of(object: &DataSet, wanted: &[Tag]) -> Self {
+        let stored = |tag: &Tag| {
+            let (vr, bytes) = object.stored(*tag)?;
+            Some((*tag, Stored { vr, bytes: bytes.to_vec(), text: object.text(*tag) }))
+        };
+        Self(wanted.iter().filter_map(stored).collect())
+    }
+
     /// Returns the value representation and the stored bytes of a text attribute, encoded as SpecificCharacterSet
     /// (0008,0005) of the same file says. None when it is absent.
     pub fn stored(&self, tag: Tag) -> Option<(VR, &[u8])> {
@@ -50,19 +58,5 @@ impl fmt::Debug for Attributes {
 /// # Errors
 /// When the file cannot be read, or is damaged or no DICOM file.
 pub fn read_attributes(path: &Path, wanted: &[Tag]) -> Result<Attributes> {
-    let invalid = |message: String| Error::Format { path: path.to_path_buf(), format: "DICOM", message };
-    let skeleton = read_skeleton(path, Limits::default());
-    let skeleton = skeleton.map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let Skeleton::Walked { bytes, layout, broken, .. } = skeleton else {
-        return Err(invalid("it has no DICOM header".into()));
-    };
-    if let Some(message) = broken {
-        return Err(invalid(message));
-    }
-    let object = DataSet::of(&bytes, &layout);
-    let stored = |tag: &Tag| {
-        let (vr, bytes) = object.stored(*tag)?;
-        Some((*tag, Stored { vr, bytes: bytes.to_vec(), text: object.text(*tag) }))
-    };
-    Ok(Attributes(wanted.iter().filter_map(stored).collect()))
+    with_header(path, Limits::default(), |object| Ok(Attributes::of(object, wanted)))
 }

@@ -125,31 +125,23 @@ pub(crate) struct ImagePlane {
 /// How stored values become modality units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rescaled {
-    BySlopeAndIntercept,
-    ByOneOfTheTwo,
-    ByTable,
+    SlopeAndIntercept,
+    OneOfTheTwo,
+    Table,
 }
 
 /// Reads the header of a file.
 pub(crate) fn read_header(path: &Path, limits: Limits) -> FileKind {
-    match read_skeleton(path, limits) {
+    match read_beginning(path, limits) {
         Err(error) => FileKind::Rejected(RejectedFile {
             path: path.to_path_buf(),
             code: "unreadable_file".into(),
             message: format!("the file cannot be read: {error}; check its permissions and the disk"),
         }),
-        Ok(Skeleton::NotDicom) if has_dicom_extension(path) => {
-            rejected(path, damage("not_dicom", "it has no DICOM header"))
-        }
-        Ok(Skeleton::NotDicom) => FileKind::Other,
-        Ok(Skeleton::Walked(walked)) => interpret(path, &walked, limits),
+        Ok(None) if has_dicom_extension(path) => rejected(path, damage("not_dicom", "it has no DICOM header")),
+        Ok(None) => FileKind::Other,
+        Ok(Some(walked)) => interpret(path, &walked, limits),
     }
-}
-
-/// The bytes of a header and where its elements lie.
-pub(crate) enum Skeleton {
-    NotDicom,
-    Walked(Walked),
 }
 
 /// The beginning of a DICOM file.
@@ -163,13 +155,13 @@ struct Walked {
 }
 
 impl Walked {
-    fn of(bytes: Vec<u8>, (layout, broken): (Layout, Option<Problem>), file_length: u64, stamp: Stamp) -> Skeleton {
-        Skeleton::Walked(Walked { bytes, layout, broken, file_length, stamp })
+    fn of(bytes: Vec<u8>, (layout, broken): (Layout, Option<Problem>), file_length: u64, stamp: Stamp) -> Self {
+        Walked { bytes, layout, broken, file_length, stamp }
     }
 }
 
-/// Reads as much of a file as holds its header, and finds the elements.
-pub(crate) fn read_skeleton(path: &Path, limits: Limits) -> std::io::Result<Skeleton> {
+/// Reads as much of a file as its header takes; none when it is not DICOM.
+fn read_beginning(path: &Path, limits: Limits) -> std::io::Result<Option<Walked>> {
     let mut file = File::open(path)?;
     let stamp = Stamp::of(&file)?;
     let file_length = stamp.length;
@@ -181,7 +173,7 @@ pub(crate) fn read_skeleton(path: &Path, limits: Limits) -> std::io::Result<Skel
         bytes.resize(wanted.min(file_length) as usize, 0);
         file.read_exact(&mut bytes[before..])?;
         let walked = match walk(&bytes, file_length) {
-            Err(Stop::NotDicom) => return Ok(Skeleton::NotDicom),
+            Err(Stop::NotDicom) => return Ok(None),
             Err(Stop::NeedMore) if bytes.len() as u64 >= longest => {
                 let message = format!("its header is longer than {}", size_text(longest.into()));
                 (Layout::default(), Some(damage("too_large", &message)))
@@ -193,18 +185,18 @@ pub(crate) fn read_skeleton(path: &Path, limits: Limits) -> std::io::Result<Skel
             Err(Stop::Damaged { message, so_far }) => (*so_far, Some(damage("truncated_file", &message))),
             Ok(layout) if layout.transfer_syntax == element::DEFLATED_LITTLE_ENDIAN => {
                 file.take(limits.memory).read_to_end(&mut bytes)?;
-                return Ok(inflated_skeleton(bytes, layout, stamp, limits));
+                return Ok(inflated_beginning(bytes, layout, stamp, limits));
             }
             Ok(layout) => {
                 let broken = broken_pixel_data(&mut file, file_length, &layout);
                 (layout, broken.map(|message| damage("truncated_file", &message)))
             }
         };
-        return Ok(Walked::of(bytes, walked, file_length, stamp));
+        return Ok(Some(Walked::of(bytes, walked, file_length, stamp)));
     }
 }
 
-fn inflated_skeleton(bytes: Vec<u8>, layout: Layout, stamp: Stamp, limits: Limits) -> Skeleton {
+fn inflated_beginning(bytes: Vec<u8>, layout: Layout, stamp: Stamp, limits: Limits) -> Option<Walked> {
     let (mut bytes, walked) = bytes::inflated(bytes, layout, limits.memory);
     let file_length = bytes.len() as u64;
     let walked = match walked {
@@ -215,9 +207,9 @@ fn inflated_skeleton(bytes: Vec<u8>, layout: Layout, stamp: Stamp, limits: Limit
             (layout, broken.map(|message| damage("truncated_file", &message)))
         }
         Err(Stop::Damaged { message, so_far }) => (*so_far, Some(damage("truncated_file", &message))),
-        Err(Stop::NotDicom | Stop::NeedMore) => return Skeleton::NotDicom,
+        Err(Stop::NotDicom | Stop::NeedMore) => return None,
     };
-    Walked::of(bytes, walked, file_length, stamp)
+    Some(Walked::of(bytes, walked, file_length, stamp))
 }
 
 fn too_long(data: PixelData, length: usize, file_length: u64) -> Option<String> {
@@ -284,7 +276,11 @@ fn image_file(
         series_description: get(tags::SERIES_DESCRIPTION),
         sop_class_uid: get(tags::SOP_CLASS_UID),
         frame_of_reference: object.text(tags::FRAME_OF_REFERENCE_UID),
-        patient: PATIENT_ATTRIBUTES.map(|(tag, _)| Some(blake3::hash(object.text(tag)?.as_bytes()))),
+        patient: PATIENT_ATTRIBUTES.map(|(tag, _)| {
+            // `DOE^JOHN^^` and `Doe^John` are written for one person.
+            let said = object.text(tag)?.trim_end_matches('^').to_uppercase();
+            Some(blake3::hash(said.as_bytes()))
+        }),
         monochrome1: get(tags::PHOTOMETRIC_INTERPRETATION) == "MONOCHROME1",
         attributes: Attributes::of(object),
         planes: planes.unwrap_or_default(),
@@ -474,9 +470,9 @@ fn refused(path: &Path, problem: &Problem) -> Error {
 }
 
 fn walked(path: &Path, limits: Limits) -> crate::Result<Walked> {
-    match read_skeleton(path, limits).map_err(|source| Error::Read { path: path.to_path_buf(), source })? {
-        Skeleton::Walked(walked) => Ok(walked),
-        Skeleton::NotDicom => Err(refused(path, &damage("not_dicom", "it has no DICOM header"))),
+    match read_beginning(path, limits).map_err(|source| Error::Read { path: path.to_path_buf(), source })? {
+        Some(walked) => Ok(walked),
+        None => Err(refused(path, &damage("not_dicom", "it has no DICOM header"))),
     }
 }
 
@@ -487,7 +483,9 @@ pub(crate) fn with_header<T>(
     read: impl FnOnce(&DataSet) -> Result<T, Problem>,
 ) -> crate::Result<T> {
     let walked = walked(path, limits)?;
-    read(&DataSet::of(&walked.bytes, &walked.layout)).map_err(|problem| refused(path, &problem))
+    let object = DataSet::of(&walked.bytes, &walked.layout);
+    let answer = walked.broken.as_ref().map_or_else(|| read(&object), |problem| Err(problem.clone()));
+    answer.map_err(|problem| refused(path, &problem))
 }
 
 /// Reads what is needed to decode all frames of a file, wherever they lie in the patient.

@@ -107,10 +107,10 @@ impl Reader<'_> {
     fn rescaled(&self) -> Option<Rescaled> {
         let said = |tag| self.find(tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE, tag).is_some();
         match (said(tags::RESCALE_SLOPE), said(tags::RESCALE_INTERCEPT)) {
-            _ if self.object.element(tags::MODALITY_LUT_SEQUENCE).is_some() => Some(Rescaled::ByTable),
-            (true, true) => Some(Rescaled::BySlopeAndIntercept),
+            _ if self.object.element(tags::MODALITY_LUT_SEQUENCE).is_some() => Some(Rescaled::Table),
+            (true, true) => Some(Rescaled::SlopeAndIntercept),
             (false, false) => None,
-            _ => Some(Rescaled::ByOneOfTheTwo),
+            _ => Some(Rescaled::OneOfTheTwo),
         }
     }
 

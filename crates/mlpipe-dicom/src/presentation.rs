@@ -92,7 +92,7 @@ impl Window {
 }
 
 fn windows(voi: &DataSet) -> Result<Vec<Window>, Problem> {
-    let numbers = |tag| voi.has_value(tag).then(|| voi.numbers(tag)).unwrap_or(Some(Vec::new()));
+    let numbers = |tag| if voi.has_value(tag) { voi.numbers(tag) } else { Some(Vec::new()) };
     let not_numbers = || bad("WindowCenter (0028,1050) and WindowWidth (0028,1051) are not numbers");
     let centers = numbers(tags::WINDOW_CENTER).ok_or_else(not_numbers)?;
     let widths = numbers(tags::WINDOW_WIDTH).ok_or_else(not_numbers)?;

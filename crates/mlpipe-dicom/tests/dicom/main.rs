@@ -5,6 +5,7 @@ mod disagreement;
 mod hostile;
 mod images;
 mod mutations;
+mod peers;
 mod pixels;
 mod pydicom;
 mod real_data;
