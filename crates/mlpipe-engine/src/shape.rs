@@ -228,7 +228,7 @@ fn requirements(pipeline: &Pipeline, step: &Step) -> Vec<Requirement> {
     };
     for dimension in &step.dimensions {
         if let DimensionSource::SameAs(upstream) = &dimension.source {
-            add(same_items(*upstream), false);
+            add(items_of(pipeline, step, *upstream), false);
         }
     }
     for read in step.reads() {
@@ -248,6 +248,19 @@ fn requirements(pipeline: &Pipeline, step: &Step) -> Vec<Requirement> {
         add(if bound { same_items(need.step) } else { Dependency::Whole(need.step) }, need.optional);
     }
     found
+}
+
+/// All tasks of `upstream` for the items of a task of `step`: one, where `step` has all its loop variables.
+fn items_of(pipeline: &Pipeline, step: &Step, upstream: StepId) -> Dependency {
+    let other = &pipeline.steps[upstream];
+    let is_own = |part: &Dimension| step.dimensions.iter().any(|own| own.origin == part.origin);
+    let missing: Vec<usize> =
+        (0..other.dimensions.len()).filter(|position| !is_own(&other.dimensions[*position])).collect();
+    match missing.as_slice() {
+        [] => Dependency::Task { step: upstream, positions: positions(other, step, None) },
+        [over] => Dependency::Group { step: upstream, over: *over, positions: positions(other, step, Some(*over)) },
+        _ => Dependency::Whole(upstream),
+    }
 }
 
 /// Position of a loop variable in a step's key.

@@ -313,6 +313,39 @@ fn pipelines_that_are_part_of_themselves_are_reported_with_the_chain() {
 }
 
 #[test]
+fn variables_of_a_pipeline_in_a_pipeline_are_called_as_they_are_there() {
+    let workplace = Workplace::new();
+    workplace.write(
+        "pipelines/inner.yaml",
+        INNER.replace("findings: steps.report.outputs.report", "findings: steps.nodes.outputs.finding").as_str(),
+    );
+    workplace.write(
+        "pipelines/middle.yaml",
+        "name: middle
+params: {volume: path}
+steps:
+  deep: {pipeline: inner.yaml, matrix: {threshold: [0.6, 0.7]}, parameters: {volume: \"${{ params.volume }}\", threshold: \"${{ matrix.threshold }}\"}}
+outputs: {findings: steps.deep.outputs.findings}
+",
+    );
+    let outer = OUTER.replace("pipeline: inner.yaml", "pipeline: middle.yaml").replace(", threshold: 0.75", "");
+    let outer = replaced(
+        &outer,
+        "outputs: {boxes: steps.find.outputs.boxes}",
+        "outputs: {findings: steps.find.outputs.findings}",
+    );
+    let outer = replaced(&outer, "  all:\n", "  all:\n    for_each: {study: find, matrix: find}\n");
+    let outer = replaced(&outer, "over='study'", "over='vertebra'");
+    let pipeline = workplace.load(&outer, &[]).unwrap_or_else(|found| panic!("{found}"));
+    let variables = |name: &str| {
+        let dimensions = step(&pipeline, name).dimensions.iter();
+        dimensions.map(|dimension| dimension.variable.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(variables("find/deep/nodes"), ["deep/find/study", "deep/matrix", "vertebra"]);
+    assert_eq!(variables("all"), ["study", "matrix"]);
+}
+
+#[test]
 fn two_variables_of_one_name_are_told_apart_or_reported() {
     let outer = replaced(
         OUTER,

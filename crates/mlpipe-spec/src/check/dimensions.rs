@@ -19,7 +19,7 @@ impl Resolver<'_, '_, '_> {
             return self.dimensions[declared].clone();
         }
         let step = self.checker.shared.steps[output.step].as_ref()?;
-        Some(seen_from_outside(self.drafts[declared].name(), &step.dimensions))
+        Some(seen_from_outside(self.dimensions[declared].as_ref()?, &step.dimensions))
     }
 
     /// Notes the dimensions of a step, where they have no mistake, and returns its matrices.

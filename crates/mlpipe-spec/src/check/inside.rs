@@ -42,13 +42,15 @@ struct Wanted<'t> {
     inputs: IndexMap<String, Option<(String, ItemForm)>>,
 }
 
-/// Returns the dimensions of a step inside of `step` with the variables named as they are outside of it.
-pub(super) fn seen_from_outside(step: &str, dimensions: &[Dimension]) -> Vec<Dimension> {
-    let outside = |variable: &str| {
-        let own = variable.strip_prefix(step).and_then(|rest| rest.strip_prefix(SEPARATOR));
-        own.unwrap_or(variable).to_owned()
+/// Returns the dimensions of a step of a pipeline as they are called outside, where those of the step that the pipeline is
+/// are `own`: these come first. What follows belongs to that pipeline, or to one in it, and is called as it is there.
+pub(super) fn seen_from_outside(own: &[Dimension], dimensions: &[Dimension]) -> Vec<Dimension> {
+    let inside = |variable: &str| variable.rsplit(SEPARATOR).next().unwrap_or(variable).to_owned();
+    let named = |(position, one): (usize, &Dimension)| {
+        let variable = own.get(position).map_or_else(|| inside(&one.variable), |own| own.variable.clone());
+        Dimension { variable, ..one.clone() }
     };
-    dimensions.iter().map(|one| Dimension { variable: outside(&one.variable), ..one.clone() }).collect()
+    dimensions.iter().enumerate().map(named).collect()
 }
 
 impl Resolver<'_, '_, '_> {
