@@ -1,5 +1,7 @@
 //! A small pipeline in a folder of its own: two texts are cleaned and scored with a model, a report joins the scores.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,15 +56,15 @@ entry_points:
     outputs: {report: {path: report, type: file}}
 ";
 
-pub struct Bench {
+pub(crate) struct Bench {
     _parent: tempfile::TempDir,
     folder: PathBuf,
-    pub environment: BTreeMap<String, String>,
-    pub cpu: u32,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) cpu: u32,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let parent = tempfile::tempdir().expect("a folder");
         let folder = parent.path().join("work");
         let environment = BTreeMap::from([("mlpipe".to_owned(), "1".to_owned())]);
@@ -87,25 +89,25 @@ impl Bench {
         bench
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         fs::write(path, text).expect("a file");
     }
 
     /// Replaces a text in a file, which must hold it.
-    pub fn replace(&self, name: &str, old: &str, new: &str) {
+    pub(crate) fn replace(&self, name: &str, old: &str, new: &str) {
         let text = fs::read_to_string(self.path(name)).expect("a file");
         assert!(text.contains(old), "`{old}` in {name}");
         self.write(name, &text.replace(old, new));
     }
 
     /// Moves everything, the state directory too.
-    pub fn move_folder(&mut self) {
+    pub(crate) fn move_folder(&mut self) {
         let moved = self.folder.with_file_name("moved");
         fs::rename(&self.folder, &moved).expect("moved");
         self.folder = moved;
@@ -141,13 +143,13 @@ impl Bench {
     }
 
     /// Runs the pipeline with these parameters.
-    pub fn run(&self, given: &[(&str, &str)]) -> RunDocument {
+    pub(crate) fn run(&self, given: &[(&str, &str)]) -> RunDocument {
         self.ask(given, |workspace, request| run(workspace, request, Mailbox::default(), &mut Silent))
             .expect("the run can be driven")
     }
 
     /// `step[key]: reason` of every task that would not be reused, in order of the steps.
-    pub fn plan(&self, given: &[(&str, &str)]) -> Vec<String> {
+    pub(crate) fn plan(&self, given: &[(&str, &str)]) -> Vec<String> {
         let plan = self.ask(given, plan).expect("the plan can be made");
         let tasks = plan.tasks.iter().filter(|task| task.action != PlannedAction::Reuse);
         tasks.map(|task| format!("{}: {}", label(&task.name, task.key.as_deref()), task.reason)).collect()
@@ -155,7 +157,7 @@ impl Bench {
 }
 
 /// `step[key]` of the tasks that did work, in order of their names.
-pub fn done(document: &RunDocument) -> Vec<String> {
+pub(crate) fn done(document: &RunDocument) -> Vec<String> {
     let rows = document.steps.iter().filter(|row| row.status == StepStatus::Done);
     let mut names: Vec<String> = rows.map(|row| label(&row.name, row.key.as_deref())).collect();
     names.sort();
@@ -167,19 +169,18 @@ fn label(name: &str, key: Option<&str>) -> String {
 }
 
 /// The parts of a text that are digests, as `#`: what they are is of no interest, that there are two is.
-pub fn without_digests(text: &str) -> String {
+pub(crate) fn without_digests(text: &str) -> String {
     let is_digest = |word: &str| word.len() >= 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let word = |word: &str| match word.rsplit_once('/') {
-        Some((_, last)) if is_digest(last) => "#".to_owned(),
-        _ if is_digest(word) => "#".to_owned(),
-        _ => word.to_owned(),
+    let word = |word: &str| {
+        let bare = word.trim_matches(['(', ')']);
+        let name = bare.rsplit_once('/').map_or(bare, |(_, name)| name);
+        if is_digest(name) { word.replace(bare, "#") } else { word.to_owned() }
     };
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Every file below a folder.
-#[allow(dead_code, reason = "only one of the test programs needs it")]
-pub fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("listed").map(|entry| entry.expect("listed").path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
