@@ -42,7 +42,7 @@ onnx.checker.check_model(mlflow.onnx.load_model(f"runs:/{run.info.run_id}/twice"
 mlflow.sklearn.autolog()
 features = np.array([[0.0, 0], [1, 1], [2, 2], [3, 3]])
 with mlflow.start_run(run_name="autolog") as autologged:
-    LogisticRegression(C=0.5).fit(features, [0, 0, 1, 1])
+    LogisticRegression(C=0.5).fit(features, np.array([0, 0, 1, 1]))
 mlflow.sklearn.autolog(disable=True)
 data = client.get_run(autologged.info.run_id).data
 assert data.params["C"] == "0.5", data.params

@@ -1,6 +1,8 @@
 //! MLflow's own Python client against the server. Needs the Python that `MLPIPE_TEST_MLFLOW` names, with mlflow, onnx and
 //! scikit-learn.
 
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 mod common;
 
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! What must hold of `mlpipe server` when it is killed, when the disk is full, and when there are two of it on one store.
 
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 mod common;
 
 use std::io::{BufRead, BufReader};
