@@ -176,7 +176,9 @@ impl<'a> Recorder<'a> {
             return known.clone();
         }
         let run_id = RunId::random();
-        self.create(&run_id, name, Some(above), Vec::new(), vec![(tags::STEP.to_owned(), name.to_owned())], time_ms);
+        let tags =
+            vec![(tags::STEP.to_owned(), name.to_owned()), (tags::PIPELINE.into(), self.pipeline.name.clone())];
+        self.create(&run_id, name, Some(above), Vec::new(), tags, time_ms);
         self.groups.insert(name.to_owned(), run_id.clone());
         run_id
     }
