@@ -229,6 +229,8 @@ impl<'a> Rewriter<'a> {
         let text = String::from_utf8_lossy(value);
         let new: Vec<String> = text.split('\\').map(|old| new_uid(self.rules.key, old)).collect();
         let uids = new.join("\\");
+        // New UIDs are longer: thousands of them may not fit into the 16 bits of a length.
+        let uids = if uids.len() < usize::from(u16::MAX) { uids } else { String::new() };
         self.counts.uids += 1;
         self.write(head, vr, uids.as_bytes(), encoding);
     }

@@ -164,7 +164,7 @@ fn references_between_files_still_lead_to_each_other() {
     let output = Folder::new();
     into(&[input.path().into()], &output.join("out"), &DeidOptions::default()).expect("written");
     let files = contents(&output.join("out"));
-    let objects: Vec<_> = files.iter().filter_map(|(_, bytes)| dicom_object::from_reader(&bytes[..]).ok()).collect();
+    let objects: Vec<_> = files.values().filter_map(|bytes| dicom_object::from_reader(&bytes[..]).ok()).collect();
     let uid = |image: &Image, tag| image.element(tag).expect("is there").to_str().expect("text").into_owned();
     let reference = |image: &Image| {
         let items = image.element(tags::REFERENCED_IMAGE_SEQUENCE).expect("kept").items().expect("items");
