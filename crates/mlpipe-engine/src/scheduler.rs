@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use mlpipe_spec::{FailureCause, OnItemError, StepId};
 
-use self::expansion::{Met, without};
+use self::expansion::Met;
 use crate::shape::{Demand, FailFast, StepShape};
 pub use crate::task::{Capacity, Command, Event, Key, SkipCause, Task, TaskIndex, TaskState};
 
