@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mlpipe_engine::{Inputs, Pinned, RunRequest, Scope};
 use mlpipe_spec::{LoadOptions, Pipeline, StepId, load_pipeline, load_pipeline_text};
 
+use crate::commands::references;
 use crate::comparators::COMPARATORS;
 use crate::environment;
 use crate::failure::{Exit, Failure};
@@ -122,10 +123,12 @@ pub(crate) fn run_request<'a>(
 /// Reads and checks the pipeline in a file; `text` is its text when it is not that of now.
 pub(crate) fn load(path: &Path, text: Option<String>, params: &[(String, String)]) -> Result<Pipeline, Failure> {
     let options = LoadOptions { overrides: params, collections: COLLECTIONS, comparators: COMPARATORS };
-    Ok(match text {
+    let mut pipeline = match text {
         Some(text) => load_pipeline_text(path, text, &options)?,
         None => load_pipeline(path, &options)?,
-    })
+    };
+    references::look_up(&mut pipeline)?;
+    Ok(pipeline)
 }
 
 pub(crate) fn parse_override(text: &str) -> Result<(String, String), String> {
