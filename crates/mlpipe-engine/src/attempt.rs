@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use indexmap::IndexMap;
 use mlpipe_artifacts::{ContentStore, Tree};
@@ -18,8 +19,10 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::with_causes;
+use crate::forwarding::{RemoteRun, TRACKING_VARIABLES};
 use crate::outputs::Outputs;
 use crate::scheduler::TaskIndex;
+use crate::usage::Usage;
 
 /// File in an output directory with numbers that are recorded as metrics: `{"name": number}`.
 pub(crate) const METRICS_FILE: &str = "metrics.json";
@@ -34,6 +37,8 @@ pub(crate) struct Attempt {
     pub(crate) environment: Vec<(String, String)>,
     /// Variables of our own environment that the process does not get.
     pub(crate) withheld: Vec<String>,
+    /// The run of the first item on a tracking server, when there is one: its ids are told to the process, or none are.
+    pub(crate) remote_run: Option<RemoteRun>,
     pub(crate) log: PathBuf,
     pub(crate) items: Vec<AttemptItem>,
     pub(crate) declared: IndexMap<String, OutputDeclaration>,
@@ -71,6 +76,9 @@ impl From<String> for Failure {
     }
 }
 
+/// What became of each task of an attempt.
+pub(crate) type Outcomes = Vec<(TaskIndex, Result<Finished, Failure>)>;
+
 /// Stops a process from another thread: its whole process group, first politely.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Control {
@@ -94,13 +102,11 @@ impl Control {
 }
 
 impl Attempt {
-    /// Runs the process to its end and returns what became of each task. `started` hears the process id.
-    pub(crate) fn run(
-        self,
-        content: &ContentStore,
-        started: impl FnOnce(u32),
-    ) -> Vec<(TaskIndex, Result<Finished, Failure>)> {
-        let ended = self.execute(started);
+    /// Runs the process to its end and returns what became of each task, and what the process used. `started` hears the
+    /// process id.
+    pub(crate) fn run(self, content: &ContentStore, started: impl FnOnce(u32)) -> (Outcomes, Option<Usage>) {
+        let mut usage = None;
+        let ended = self.execute(started, &mut usage);
         let results = self.batch_results.as_deref().map(read_results);
         let outcome = |item: &AttemptItem| match (&ended, &results) {
             (Err(failure), None) => Err(failure.clone()),
@@ -112,13 +118,16 @@ impl Attempt {
                 (None, Ok(())) => Err("the batch command ended without a result for this item".to_owned().into()),
             },
         };
-        self.items.iter().map(|item| (item.task, outcome(item))).collect()
+        (self.items.iter().map(|item| (item.task, outcome(item))).collect(), usage)
     }
 
-    fn execute(&self, started: impl FnOnce(u32)) -> Result<(), Failure> {
+    fn execute(&self, started: impl FnOnce(u32), usage: &mut Option<Usage>) -> Result<(), Failure> {
+        let start = Instant::now();
         let mut child = self.spawn().map_err(|error| format!("cannot start `{}`: {error}", self.program()))?;
         started(child.id());
-        let status = self.wait(&mut child).map_err(|error| format!("cannot wait for the process: {error}"))?;
+        let (status, used) =
+            self.wait(&mut child, start).map_err(|error| format!("cannot wait for the process: {error}"))?;
+        *usage = Some(used);
         if status.success() {
             return Ok(());
         }
@@ -149,6 +158,12 @@ impl Attempt {
         for name in &self.withheld {
             command.env_remove(name);
         }
+        if let Some(run) = &self.remote_run {
+            for name in TRACKING_VARIABLES {
+                command.env_remove(name);
+            }
+            command.envs(run.variables().into_iter().flatten());
+        }
         command
             .current_dir(&self.working_directory)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -159,15 +174,15 @@ impl Attempt {
             .spawn()
     }
 
-    fn wait(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
+    fn wait(&self, child: &mut Child, start: Instant) -> std::io::Result<(ExitStatus, Usage)> {
         let group = Pid::from_child(child);
         self.control.set(Some(group));
         if self.control.stopped.load(Ordering::SeqCst) {
             self.control.signal(Signal::TERM);
         }
-        let status = child.wait();
+        let ended = Usage::of(child, start);
         self.control.set(None);
-        status
+        ended
     }
 
     fn program(&self) -> &str {

@@ -169,7 +169,9 @@ impl Collection<'_> {
     fn run_goes(&self, rank: usize, run: &RunHistory) -> bool {
         let ended = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(run.last_time_ms).unwrap_or(0));
         let in_excess = self.request.keep_runs.is_none_or(|kept| rank >= kept);
-        self.names_results() && self.is_old(ended) && in_excess
+        // Its artifacts are still to be sent to a tracking server.
+        let is_awaited = self.workspace.spool_directory().join(format!("{}.ndjson", run.run_id)).exists();
+        self.names_results() && self.is_old(ended) && in_excess && !is_awaited
     }
 
     /// Whether the request says which runs and results may go.

@@ -6,6 +6,8 @@ use indexmap::IndexMap;
 use mlpipe_tracking::RunId;
 use serde::{Deserialize, Serialize};
 
+use crate::forwarding::TrackingDocument;
+
 /// Result of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunDocument {
@@ -19,6 +21,9 @@ pub struct RunDocument {
     pub steps: Vec<StepRow>,
     /// The pipeline's outputs that were made.
     pub outputs: IndexMap<String, OutputPaths>,
+    /// What the tracking server has not got; none without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<TrackingDocument>,
 }
 
 /// How a run ended.

@@ -32,6 +32,7 @@ use crate::recorder::Recorder;
 use crate::recover::put_in_order;
 use crate::scheduler::{Capacity, Command, Event, Scheduler, TaskIndex, TaskState};
 use crate::scope::Scope;
+use crate::usage::Usage;
 use crate::work_lock::{WorkLock, most_locks};
 use crate::workspace::{RunLock, Workspace};
 
@@ -78,7 +79,7 @@ pub struct Interrupter(Sender<Message>);
 enum Message {
     Interrupt,
     Started { attempt: usize, process_id: u32 },
-    Ended { attempt: usize, results: Vec<(TaskIndex, std::result::Result<Finished, Failure>)> },
+    Ended { attempt: usize, results: Vec<(TaskIndex, std::result::Result<Finished, Failure>)>, usage: Option<Usage> },
 }
 
 impl Default for Mailbox {
@@ -343,7 +344,7 @@ impl<'a> Driver<'a> {
             Ok(Message::Started { attempt, process_id }) => {
                 self.attempt_started(attempt, process_id).map(|()| Vec::new())
             }
-            Ok(Message::Ended { attempt, results }) => self.attempt_ended(attempt, results),
+            Ok(Message::Ended { attempt, results, usage }) => self.attempt_ended(attempt, results, usage),
             Ok(Message::Interrupt) if self.interrupted => {
                 self.signal_all(Signal::KILL);
                 Ok(Vec::new())

@@ -235,6 +235,21 @@ impl<'a> Preparer<'a> {
         step.arguments.iter().map(|argument| (argument.name.clone(), value(argument))).collect()
     }
 
+    /// Returns the input items that a task's parameters name, as collection and key.
+    pub(crate) fn input_items(&self, view: &View<'_>, index: TaskIndex) -> Vec<(String, String)> {
+        let task = view.scheduler.task(index);
+        let step = &self.pipeline.steps[task.step];
+        let parts = step.arguments.iter().flat_map(|argument| &argument.value.parts);
+        let item = |part: &Part| match part {
+            Part::Reference(Reference::Item { variable }) => match self.item(view, task, step, variable) {
+                Item::Input { collection, key, .. } => Some((collection.to_owned(), key)),
+                Item::Entry { .. } => None,
+            },
+            _ => None,
+        };
+        parts.filter_map(item).collect()
+    }
+
     fn reference_path(
         &self,
         view: &View<'_>,

@@ -3,20 +3,31 @@
 //! A step that runs once is one run; reused work is a run too, tagged with the run that did it. A step that is a pipeline is
 //! a run as well, above those of its steps.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use mlpipe_spec::{Pipeline, StepId};
-use mlpipe_tracking::{Experiment, Metric, Record, RunId, RunStatus, Writer, tags};
+use mlpipe_tracking::{DatasetInput, Experiment, Metric, Record, RunId, RunStatus, Writer, tags};
 
 use crate::document::{RunOutcome, StepStatus};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::forwarding::{Forwarding, RemoteRun, TrackingDocument};
+use crate::outputs::Outputs;
 use crate::workspace::Workspace;
+
+/// MLflow's tag of a dataset that says what it was used for; here the name of the pipeline's input.
+const DATA_CONTEXT: &str = "mlflow.data.context";
 
 /// Writes the tracked runs of one pipeline run.
 pub(crate) struct Recorder<'a> {
     workspace: &'a Workspace,
     pipeline: &'a Pipeline,
     writer: Writer,
+    /// To a tracking server, when there is one; it gets every record before the local store does.
+    forwarding: Option<Forwarding>,
+    /// The first record that could not be put into the spool.
+    spool_error: RefCell<Option<Error>>,
+    user: Option<String>,
     experiment: Experiment,
     run_id: RunId,
     steps: HashMap<StepId, RunId>,
@@ -32,6 +43,8 @@ pub(crate) struct TaskRecord<'t> {
     pub(crate) key: Option<&'t str>,
     pub(crate) run_id: &'t RunId,
     pub(crate) params: Vec<(String, String)>,
+    /// The input items that it is given, as collection and key.
+    pub(crate) inputs: Vec<(String, String)>,
     pub(crate) fingerprint: String,
     pub(crate) reason: String,
     pub(crate) cached_from: Option<&'t RunId>,
@@ -43,10 +56,16 @@ impl<'a> Recorder<'a> {
         let store = workspace.store()?;
         let experiment =
             store.ensure_experiment(&pipeline.name, &workspace.root().join("artifacts").display().to_string())?;
+        let server = workspace.tracking_server();
         let recorder = Self {
             workspace,
             pipeline,
             writer: Writer::start(store),
+            forwarding: server
+                .map(|server| Forwarding::start(workspace, &run_id, &pipeline.name, server))
+                .transpose()?,
+            spool_error: RefCell::new(None),
+            user: user(),
             experiment,
             run_id,
             steps: HashMap::new(),
@@ -54,12 +73,16 @@ impl<'a> Recorder<'a> {
             failed_steps: Default::default(),
         };
         let params = pipeline.params.iter().map(|(name, param)| (name.clone(), param.value.to_string())).collect();
-        let tags = vec![
+        let mut tags = vec![
             (tags::SOURCE_NAME.to_owned(), pipeline.path.display().to_string()),
             (tags::SOURCE_TYPE.into(), "PROJECT".into()),
             (tags::PIPELINE.into(), pipeline.name.clone()),
         ];
+        tags.extend(recorder.made_by());
         recorder.create(&recorder.run_id, &pipeline.name, None, params, tags, time_ms);
+        let mut items: Vec<_> = workspace.datasets().keys().cloned().collect();
+        items.sort();
+        recorder.used_data(&recorder.run_id, &items);
         // The next driver finds what this one leaves behind, should it be killed, by this record.
         recorder.flush()?;
         Ok(recorder)
@@ -67,7 +90,22 @@ impl<'a> Recorder<'a> {
 
     /// Waits until everything recorded so far survives the end of this process.
     pub(crate) fn flush(&self) -> Result<()> {
+        if let Some(error) = self.spool_error.take() {
+            return Err(error);
+        }
         Ok(self.writer.flush()?)
+    }
+
+    /// Returns how a step's process learns of its run on the tracking server; none without one.
+    pub(crate) fn remote_run(&self, run_id: &RunId) -> Option<RemoteRun> {
+        Some(self.forwarding.as_ref()?.remote_run(run_id))
+    }
+
+    /// Sends the declared outputs of a run to the tracking server.
+    pub(crate) fn artifacts(&self, run_id: &RunId, outputs: &Outputs) -> Result<()> {
+        let (Some(forwarding), Some(directory)) = (&self.forwarding, &outputs.directory) else { return Ok(()) };
+        let below = directory.strip_prefix(self.workspace.root()).unwrap_or(directory).to_owned();
+        forwarding.artifacts(run_id, below, outputs.by_name.values().map(|output| output.path.clone()).collect())
     }
 
     pub(crate) fn experiment_id(&self) -> &str {
@@ -87,10 +125,12 @@ impl<'a> Recorder<'a> {
             tags.push((tags::SOURCE_NAME.into(), step.project.directory.display().to_string()));
             tags.push((tags::SOURCE_TYPE.into(), "PROJECT".into()));
             tags.push((tags::PIPELINE.into(), self.pipeline.name.clone()));
+            tags.extend(self.made_by());
         }
         tags.push((tags::STEP.into(), step.name.to_string()));
         tags.extend(task.key.map(|key| (tags::ITEM.to_owned(), key.to_owned())));
         self.create(task.run_id, task.label, Some(&parent), task.params, tags, task.time_ms);
+        self.used_data(task.run_id, &task.inputs);
     }
 
     pub(crate) fn task_ended(
@@ -116,13 +156,28 @@ impl<'a> Recorder<'a> {
         self.end(run_id, run_status(status), time_ms);
     }
 
+    /// Records what the process of a run used.
+    pub(crate) fn used(&self, run_id: &RunId, metrics: BTreeMap<String, f64>, step: i64, time_ms: i64) {
+        let metric = |(key, value)| Metric { key, value, timestamp_ms: time_ms, step };
+        let metrics = metrics.into_iter().map(metric).collect();
+        self.send(Record::Metrics { run_id: run_id.clone(), metrics });
+    }
+
+    /// Records what the process of a batch used, as one value of the step's history.
+    pub(crate) fn used_by_step(&self, step: StepId, metrics: BTreeMap<String, f64>, position: i64, time_ms: i64) {
+        if let Some(run_id) = self.steps.get(&step) {
+            self.used(run_id, metrics, position, time_ms);
+        }
+    }
+
     /// Ends the run of an attempt that is followed by another one, which gets a run of its own.
     pub(crate) fn attempt_failed(&mut self, run_id: &RunId, time_ms: i64) {
         self.end(run_id, RunStatus::Failed, time_ms);
     }
 
-    /// Ends the runs of the steps and of the pipeline, and waits until everything is stored.
-    pub(crate) fn finish(self, outcome: RunOutcome, time_ms: i64) -> Result<()> {
+    /// Ends the runs of the steps and of the pipeline, and waits until everything is stored; says what the tracking server has
+    /// not got, when there is one.
+    pub(crate) fn finish(self, outcome: RunOutcome, time_ms: i64) -> Result<Option<TrackingDocument>> {
         let status = |has_failed: bool| match (outcome, has_failed) {
             (RunOutcome::Killed, _) => RunStatus::Killed,
             (_, true) => RunStatus::Failed,
@@ -141,7 +196,11 @@ impl<'a> Recorder<'a> {
             RunOutcome::Killed => RunStatus::Killed,
         };
         self.end(&self.run_id, status, time_ms);
-        Ok(self.writer.finish()?)
+        if let Some(error) = self.spool_error.take() {
+            return Err(error);
+        }
+        self.writer.finish()?;
+        Ok(self.forwarding.map(|forwarding| forwarding.finish(outcome)))
     }
 
     /// The run above a task's run: the step's for a step with items, else that of the pipeline it is in.
@@ -183,6 +242,12 @@ impl<'a> Recorder<'a> {
         run_id
     }
 
+    /// Who runs this, and where.
+    fn made_by(&self) -> impl Iterator<Item = (String, String)> {
+        let user = self.user.clone().map(|user| (tags::USER.to_owned(), user));
+        user.into_iter().chain([(tags::PROJECT_BACKEND.to_owned(), "local".to_owned())])
+    }
+
     fn create(
         &self,
         run_id: &RunId,
@@ -208,13 +273,40 @@ impl<'a> Recorder<'a> {
         });
     }
 
+    /// Records input items as datasets, those of which something is known.
+    fn used_data(&self, run_id: &RunId, items: &[(String, String)]) {
+        let input = |item: &(String, String)| {
+            let dataset = self.workspace.datasets().get(item)?.clone();
+            Some(DatasetInput { dataset, tags: vec![(DATA_CONTEXT.into(), item.0.clone())] })
+        };
+        let datasets: Vec<DatasetInput> = items.iter().filter_map(input).collect();
+        if !datasets.is_empty() {
+            self.send(Record::Inputs { run_id: run_id.clone(), datasets });
+        }
+    }
+
     fn end(&self, run_id: &RunId, status: RunStatus, time_ms: i64) {
         self.send(Record::UpdateRun { run_id: run_id.clone(), status, end_time_ms: Some(time_ms) });
     }
 
     fn send(&self, record: Record) {
+        if let Some(Err(error)) = self.forwarding.as_ref().map(|forwarding| forwarding.record(&record)) {
+            self.spool_error.borrow_mut().get_or_insert(error);
+        }
         self.writer.send(record);
     }
+}
+
+/// The account that runs this, as MLflow names it.
+fn user() -> Option<String> {
+    let variable = |name: &&str| std::env::var(name).ok().filter(|user| !user.is_empty());
+    ["LOGNAME", "USER"].iter().find_map(variable).or_else(|| {
+        let accounts = std::fs::read_to_string("/etc/passwd").ok()?;
+        let id = rustix::process::getuid().as_raw().to_string();
+        let mut fields = accounts.lines().map(|line| line.split(':'));
+        let mut account = fields.find(|account| account.clone().nth(2) == Some(&id))?;
+        account.next().map(str::to_owned)
+    })
 }
 
 fn run_status(status: StepStatus) -> RunStatus {

@@ -9,16 +9,19 @@
 //! .mlpipe/runs/R/                a pipeline run: journal.ndjson, lock, inputs/, logs/
 //! .mlpipe/locks/ab/cdef...       held while the work of this fingerprint is done
 //! .mlpipe/latest/NAME.json       which fingerprint each task of pipeline NAME had last
+//! .mlpipe/spool/R.ndjson         what a tracking server does not have yet of pipeline run R (mlpipe-tracking)
 //! .mlpipe/in-use                 held by every driver, and alone while garbage is collected
 //! .mlpipe/tmp/                   attempts that are under way, files and folders that are being written
 //! ```
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mlpipe_artifacts::{ContentStore, write_atomically_via};
-use mlpipe_tracking::{RunId, Store};
+use mlpipe_tracking::rest::Client;
+use mlpipe_tracking::{Dataset, RunId, Store};
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
@@ -30,12 +33,17 @@ pub const STATE_DIRECTORY: &str = ".mlpipe";
 /// File in a run's directory: its lock.
 pub(crate) const RUN_LOCK_FILE: &str = "lock";
 
+/// What is recorded of input items, by collection and key.
+pub type Datasets = HashMap<(String, String), Dataset>;
+
 /// An open state directory.
 #[derive(Debug)]
 pub struct Workspace {
     root: PathBuf,
     content: ContentStore,
     remote: Option<RemoteCache>,
+    tracking_server: Option<Client>,
+    datasets: Datasets,
 }
 
 impl Workspace {
@@ -53,7 +61,13 @@ impl Workspace {
         if !ignore.exists() {
             write_atomically_via(&root.join("tmp"), &ignore, b"*\n")?;
         }
-        Ok(Self { content: ContentStore::open(&root)?, root, remote: None })
+        Ok(Self {
+            content: ContentStore::open(&root)?,
+            root,
+            remote: None,
+            tracking_server: None,
+            datasets: Datasets::new(),
+        })
     }
 
     /// Looks for finished work in a remote cache too, and sends it there.
@@ -63,6 +77,31 @@ impl Workspace {
     pub fn with_remote_cache(mut self, url: &str) -> std::result::Result<Self, String> {
         self.remote = Some(RemoteCache::new(url, self.content.clone())?);
         Ok(self)
+    }
+
+    /// Sends the tracked runs of pipelines to a server too.
+    pub fn with_tracking_server(mut self, client: Client) -> Self {
+        self.tracking_server = Some(client);
+        self
+    }
+
+    /// Records input items as datasets of the runs that use them.
+    pub fn with_datasets(mut self, datasets: Datasets) -> Self {
+        self.datasets = datasets;
+        self
+    }
+
+    pub(crate) fn datasets(&self) -> &Datasets {
+        &self.datasets
+    }
+
+    pub(crate) fn tracking_server(&self) -> Option<&Client> {
+        self.tracking_server.as_ref()
+    }
+
+    /// Returns where what waits for a tracking server lies.
+    pub(crate) fn spool_directory(&self) -> PathBuf {
+        self.root.join("spool")
     }
 
     pub(crate) fn remote(&self) -> Option<&RemoteCache> {

@@ -13,6 +13,8 @@ pub(crate) fn local_path(text: &str, base: &Path) -> Result<String, Mismatch> {
     let local = match scheme(text) {
         None => text.to_owned(),
         Some("file") => file_uri_path(text)?,
+        // What they name is known to whoever has the runs and models.
+        Some("models" | "runs") => return Ok(text.to_owned()),
         Some(scheme) => {
             return Err(Mismatch::new(format!("`{text}`: `{scheme}:` URIs are not supported yet"))
                 .help("use a local path or a file:// URI"));
@@ -96,7 +98,10 @@ mod tests {
         assert_eq!(local("file:///a%20b/c").as_deref(), Ok("/a b/c"));
         assert_eq!(local("file:/a").as_deref(), Ok("/a"));
         assert!(local("file://host/a").is_err());
-        for uri in ["models:/m@champion", "runs:/1/model", "s3://bucket/key", "https://host/x"] {
+        for uri in ["models:/m@champion", "runs:/1/model"] {
+            assert_eq!(local(uri).as_deref(), Ok(uri), "known to whoever has runs and models");
+        }
+        for uri in ["s3://bucket/key", "https://host/x"] {
             assert!(local(uri).expect_err(uri).contains("not supported yet"), "{uri}");
         }
     }

@@ -219,10 +219,10 @@ fn what_is_not_supported_yet_is_refused_and_never_ignored() {
         ("default: ../testdata/studies", "default: «s3://bucket/studies", &["`s3:` URIs are not supported yet"]),
         (
             "default: ../projects/vertebrae/model",
-            "default: «models:/detector@champion",
-            &["`models:` URIs are not supported yet"],
+            "default: «gs://bucket/detector",
+            &["`gs:` URIs are not supported yet"],
         ),
-        ("\"${{ params.detector }}\"", "«runs:/1/model", &["`runs:` URIs are not supported yet"]),
+        ("\"${{ params.detector }}\"", "«dicomweb://pacs/model", &["`dicomweb:` URIs are not supported yet"]),
     ]);
 }
 

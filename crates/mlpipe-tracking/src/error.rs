@@ -143,6 +143,68 @@ pub enum Error {
         /// The value that was refused.
         new: String,
     },
+    /// Text that is not the address of a tracking server.
+    #[error("tracking server `{uri}`: {reason}")]
+    InvalidTrackingUri {
+        /// The address, without credentials.
+        uri: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A tracking server could not be reached, or did not answer. It may have done what it was asked all the same.
+    #[error("{url}: {reason}")]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A tracking server said no.
+    #[error("{url}: the server answered {status}{}{}: {message}", if .code.is_empty() { "" } else { " " }, .code)]
+    RefusedByServer {
+        /// What was asked for.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// MLflow's error code; empty when the server gave none.
+        code: String,
+        /// What the server said.
+        message: String,
+    },
+    /// A tracking server answered something that cannot be understood.
+    #[error("{url}: {reason}")]
+    InvalidAnswer {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// Artifacts that a tracking server does not hand on.
+    #[error(
+        "artifacts at `{uri}` cannot be reached through the tracking server, only those at `mlflow-artifacts:` can"
+    )]
+    NotProxied {
+        /// Where they lie.
+        uri: String,
+    },
+    /// A local file could not be read or written.
+    #[error("{}", .path.display())]
+    LocalFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A line of a spool that cannot be understood.
+    #[error("{}: line {line}: {reason}", .path.display())]
+    SpoolDamaged {
+        /// The spool.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The writer's thread could not be started, or it ended before its time.
     #[error("the thread that writes to the tracking store has ended; records were lost")]
     WriterStopped,
@@ -248,7 +310,14 @@ impl Error {
             Self::CreateDirectory { .. }
             | Self::Database { .. }
             | Self::NotAStore { .. }
-            | Self::SchemaTooNew { .. } => ErrorCode::InternalError,
+            | Self::SchemaTooNew { .. }
+            | Self::InvalidTrackingUri { .. }
+            | Self::Unreachable { .. }
+            | Self::RefusedByServer { .. }
+            | Self::InvalidAnswer { .. }
+            | Self::NotProxied { .. }
+            | Self::LocalFile { .. }
+            | Self::SpoolDamaged { .. } => ErrorCode::InternalError,
         }
     }
 
@@ -259,6 +328,20 @@ impl Error {
             self,
             CreateDirectory { .. } | Database { .. } | NotAStore { .. } | SchemaTooNew { .. } | WriterStopped
         )
+    }
+
+    /// Returns whether a tracking server may do later what it did not do now: it is away, overloaded, or does not know us.
+    pub fn is_server_unavailable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            // What gives no error code is no tracking server, or a proxy before one that is away.
+            Self::RefusedByServer { status, code, .. } => {
+                matches!(status, 401 | 403)
+                    || crate::rest::is_passing(*status)
+                    || (code.is_empty() && !matches!(status, 413 | 414 | 431))
+            }
+            _ => false,
+        }
     }
 
     /// Returns whether another process held the lock for longer than the database waited.

@@ -42,6 +42,7 @@ mod conditions;
 mod database;
 mod entities;
 mod error;
+mod files;
 mod group;
 mod keys;
 mod limits;
@@ -49,13 +50,16 @@ mod model;
 mod names;
 mod pages;
 mod record;
+pub mod rest;
 mod rows;
 mod run_id;
 mod schema;
 mod search;
 mod source;
+pub mod spool;
 mod store;
 pub mod tags;
+pub mod transfer;
 mod writer;
 
 pub use entities::{

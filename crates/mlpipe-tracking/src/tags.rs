@@ -33,3 +33,11 @@ pub const CACHED_FROM: &str = "mlpipe.cached_from";
 pub const REASON: &str = "mlpipe.reason";
 /// How many attempts were made.
 pub const ATTEMPTS: &str = "mlpipe.attempts";
+/// The id that a run has in the store that it was first recorded in; on the runs that are sent to a tracking server.
+pub const LOCAL_RUN_ID: &str = "mlpipe.run_id";
+/// On a run that was copied to a server: its status and end when it was, so that it is not copied again.
+pub const EXPORTED: &str = "mlpipe.exported";
+/// The same on a run that was copied from a server.
+pub const IMPORTED: &str = "mlpipe.imported";
+/// On a version of a model that was copied: its number where it comes from.
+pub const ORIGIN_VERSION: &str = "mlpipe.origin_version";

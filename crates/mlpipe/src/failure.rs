@@ -107,7 +107,17 @@ impl From<mlpipe_engine::Error> for Failure {
 
 impl From<mlpipe_tracking::Error> for Failure {
     fn from(error: mlpipe_tracking::Error) -> Self {
-        Self::new(Exit::StoreUnavailable, with_causes(&error))
+        use mlpipe_tracking::Error;
+        let message = with_causes(&error);
+        match &error {
+            Error::RunNotFound { .. } | Error::RunAmbiguous { .. } => {
+                Self::bad_input(message).hint("`mlpipe runs list --all` shows the ids")
+            }
+            error if error.is_store_unavailable() || error.is_server_unavailable() => {
+                Self::new(Exit::StoreUnavailable, message)
+            }
+            _ => Self::bad_input(message),
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use mlpipe_artifacts::{Digest, DigestCache};
-use mlpipe_dicom::{Limits, Scan, Selection, SelectionRules, SeriesManifest, scan_within, select};
-use mlpipe_engine::{InputItem, Inputs, ItemContent};
+use mlpipe_dicom::{Limits, Scan, Selection, SelectionRules, SeriesManifest, VolumePlan, scan_within, select};
+use mlpipe_engine::{Datasets, InputItem, Inputs, ItemContent};
 use mlpipe_spec::{Input, ItemForm, Pipeline};
+use mlpipe_tracking::Dataset;
 use rayon::prelude::*;
 
 use crate::failure::Failure;
@@ -17,12 +18,17 @@ use crate::text::{error_line, short_uid};
 /// Kinds of collections that a pipeline may name.
 pub(crate) const COLLECTIONS: &[&str] = &["dicom-series", "files"];
 
+/// A series: its key, what steps are given, what is recorded of it.
+type Series = (String, InputItem, Dataset);
+
 /// What was found for the inputs of a pipeline.
 pub(crate) struct Found {
     /// The items, for the engine.
     pub(crate) inputs: Inputs,
     /// For collections of DICOM series: what was chosen and left out, and why.
     pub(crate) selections: IndexMap<String, Selection>,
+    /// What is recorded of the series.
+    pub(crate) datasets: Datasets,
 }
 
 /// Lists the items of all inputs. Files whose digests are `known` are not read for them.
@@ -30,11 +36,16 @@ pub(crate) struct Found {
 /// # Errors
 /// When a folder is missing or nothing in it can be used.
 pub(crate) fn find(pipeline: &Pipeline, known: &DigestCache) -> Result<Found, Failure> {
-    let mut found = Found { inputs: Inputs::new(), selections: IndexMap::new() };
+    let mut found = Found { inputs: Inputs::new(), selections: IndexMap::new(), datasets: Datasets::new() };
     for (name, input) in &pipeline.inputs {
         let items = match input.collection.as_str() {
             "dicom-series" => {
-                let (items, selection) = dicom_series(name, input, largest_volume(pipeline), known)?;
+                let (series, selection) = dicom_series(name, input, largest_volume(pipeline), known)?;
+                let mut items = IndexMap::new();
+                for (key, item, dataset) in series {
+                    found.datasets.insert((name.clone(), key.clone()), dataset);
+                    items.insert(key, item);
+                }
                 found.selections.insert(name.clone(), selection);
                 items
             }
@@ -73,7 +84,7 @@ fn dicom_series(
     input: &Input,
     limits: Limits,
     known: &DigestCache,
-) -> Result<(IndexMap<String, InputItem>, Selection), Failure> {
+) -> Result<(Vec<Series>, Selection), Failure> {
     let folder = existing(name, input)?;
     let rules = SelectionRules::from_json(&input.select)
         .map_err(|error| Failure::new(crate::failure::Exit::PipelineInvalid, format!("inputs.{name}: {error}")))?;
@@ -85,10 +96,32 @@ fn dicom_series(
     let items = selection.chosen.par_iter().map(|chosen| {
         let plan = chosen.plan(&scan).expect("the selection was made from this scan");
         let manifest = SeriesManifest::with_digests(plan, |path| known_digest(known, path))?;
-        Ok((chosen.key.clone(), series_item(&manifest, input.form)))
+        let item = series_item(&manifest, input.form);
+        let dataset = dataset(name, &chosen.key, plan, &manifest, &item);
+        Ok((chosen.key.clone(), item, dataset))
     });
-    let items: Vec<(String, InputItem)> = items.collect::<Result<_, mlpipe_dicom::Error>>()?;
-    Ok((items.into_iter().collect(), selection))
+    let items: Vec<Series> = items.collect::<Result<_, mlpipe_dicom::Error>>()?;
+    Ok((items, selection))
+}
+
+/// What is recorded of a series that a run used: counts and ids, nothing about the patient and no path.
+fn dataset(collection: &str, key: &str, plan: &VolumePlan, manifest: &SeriesManifest, item: &InputItem) -> Dataset {
+    /// MLflow takes no longer one.
+    const DIGEST_DIGITS: usize = 36;
+    let [slices, rows, columns] = plan.shape;
+    let source = serde_json::json!({
+        "series_instance_uid": manifest.series_instance_uid, "study_instance_uid": manifest.study_instance_uid,
+    });
+    let schema = serde_json::json!({ "modality": plan.modality, "rows": rows, "columns": columns });
+    let profile = serde_json::json!({ "instances": manifest.instances.len(), "slices": slices });
+    Dataset {
+        name: format!("{collection}/{}", short_uid(key)),
+        digest: item.digest.to_string()[..DIGEST_DIGITS].to_owned(),
+        source_type: "dicom-series".to_owned(),
+        source: source.to_string(),
+        schema: Some(schema.to_string()),
+        profile: Some(profile.to_string()),
+    }
 }
 
 fn known_digest(known: &DigestCache, path: &Path) -> std::io::Result<[u8; 32]> {

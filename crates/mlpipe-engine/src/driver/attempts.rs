@@ -21,6 +21,7 @@ use crate::journal::Entry;
 use crate::prepare::{Places, View};
 use crate::recorder::TaskRecord;
 use crate::scheduler::{Event, TaskIndex};
+use crate::usage::Usage;
 
 /// Tells a step which GPUs it holds; CUDA, and what builds on it, sees no others.
 const VISIBLE_GPUS_VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
@@ -85,8 +86,8 @@ impl<'a> Driver<'a> {
         scope.spawn(move || {
             // The driver listens until every attempt has ended.
             let started = |process_id| drop(sender.send(Message::Started { attempt: number, process_id }));
-            let results = attempt.run(content, started);
-            let _ = sender.send(Message::Ended { attempt: number, results });
+            let (results, usage) = attempt.run(content, started);
+            let _ = sender.send(Message::Ended { attempt: number, results, usage });
         });
         Ok(())
     }
@@ -123,6 +124,7 @@ impl<'a> Driver<'a> {
             working_directory: step.project.directory.clone(),
             environment: self.step_environment(step_id, &items[0].0),
             withheld: self.secrets_of_others(step_id),
+            remote_run: self.recorder.remote_run(self.tasks[tasks[0].0].row.run_id.as_ref().expect("set above")),
             log: self.log_path(tasks)?,
             items: items.into_iter().map(|(item, _)| item).collect(),
             declared: step.entry().outputs.clone(),
@@ -135,14 +137,18 @@ impl<'a> Driver<'a> {
     pub(super) fn step_environment(&self, step: StepId, first: &AttemptItem) -> Vec<(String, String)> {
         let step = &self.request.pipeline.steps[step];
         let run_id = self.tasks[first.task.0].row.run_id.as_ref().expect("set when the attempt is put together");
-        let mut variables = vec![
-            ("MLFLOW_RUN_ID".to_owned(), run_id.to_string()),
-            ("MLFLOW_EXPERIMENT_ID".into(), self.recorder.experiment_id().into()),
+        let mut variables = Vec::new();
+        // A tracking server gives its own ids, which are known when the process is started.
+        if self.workspace.tracking_server().is_none() {
+            variables.push(("MLFLOW_RUN_ID".to_owned(), run_id.to_string()));
+            variables.push(("MLFLOW_EXPERIMENT_ID".into(), self.recorder.experiment_id().into()));
+        }
+        variables.extend([
             (OUTPUT_DIRECTORY_VARIABLE.into(), first.output_directory.display().to_string()),
             ("MLPIPE_CPU".into(), step.resources.cpu.min(self.request.capacity.cpu).to_string()),
             ("MLPIPE_MAX_MEMORY".into(), step.resources.memory_bytes.to_string()),
             ("MLPIPE_ATTEMPT".into(), self.scheduler.task(first.task).attempts.to_string()),
-        ];
+        ]);
         if let Some(directory) = &self.request.program_directory {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let all = [directory.clone()].into_iter().chain(std::env::split_paths(&path));
@@ -199,6 +205,10 @@ impl<'a> Driver<'a> {
         let params = self.preparer.recorded(&view, index, |upstream| {
             self.tasks[upstream.0].row.run_id.as_ref().map_or_else(String::new, RunId::to_string)
         });
+        let inputs = match self.workspace.datasets().is_empty() {
+            true => Vec::new(),
+            false => self.preparer.input_items(&view, index),
+        };
         let run = &self.tasks[index.0];
         self.recorder.task_started(TaskRecord {
             step: self.scheduler.task(index).step,
@@ -206,6 +216,7 @@ impl<'a> Driver<'a> {
             key: run.row.key.as_deref(),
             run_id,
             params,
+            inputs,
             fingerprint: self.fingerprint(index).to_string(),
             reason: run.row.reason.clone(),
             cached_from,
@@ -233,8 +244,13 @@ impl<'a> Driver<'a> {
         &mut self,
         attempt: usize,
         results: Vec<(TaskIndex, std::result::Result<Finished, Failure>)>,
+        usage: Option<Usage>,
     ) -> Result<Vec<Event>> {
+        let number = attempt;
         let attempt = self.attempts.remove(&attempt).expect("each attempt ends once");
+        if let Some(usage) = usage {
+            self.record_usage(&attempt.tasks, number, &usage);
+        }
         let one = |(index, result)| {
             let event = match result {
                 Ok(finished) => self.task_succeeded(index, finished),
@@ -249,6 +265,21 @@ impl<'a> Driver<'a> {
         events
     }
 
+    /// What a process used is recorded with its task; of a batch with the step, since it cannot be told apart.
+    fn record_usage(&mut self, tasks: &[TaskIndex], attempt: usize, usage: &Usage) {
+        match tasks {
+            [index] => {
+                let run_id = self.tasks[index.0].row.run_id.as_ref().expect("a task that ran has a run");
+                self.recorder.used(run_id, usage.metrics(), 0, now_ms());
+            }
+            _ => {
+                let step = self.scheduler.task(tasks[0]).step;
+                let step_of_history = i64::try_from(attempt).unwrap_or(i64::MAX);
+                self.recorder.used_by_step(step, usage.metrics(), step_of_history, now_ms());
+            }
+        }
+    }
+
     pub(super) fn task_succeeded(&mut self, index: TaskIndex, finished: Finished) -> Result<Event> {
         let run = &mut self.tasks[index.0];
         run.row.duration_s = run.started.map_or(0.0, |started| started.elapsed().as_secs_f64());
@@ -258,6 +289,7 @@ impl<'a> Driver<'a> {
         let cache = self.request.pipeline.steps[self.scheduler.task(index).step].cache;
         let mut outputs = finished.outputs;
         outputs.directory = Some(self.place(&run_id, &finished.tree)?);
+        self.recorder.artifacts(&run_id, &outputs)?;
         if cache {
             // Whoever reuses the result names its run, which must be known then.
             self.recorder.flush()?;

@@ -112,7 +112,7 @@ impl<'a> Driver<'a> {
             remote.finish();
         }
         let outputs = self.pipeline_outputs();
-        self.recorder.finish(status, now_ms())?;
+        let tracking = self.recorder.finish(status, now_ms())?;
         self.journal.append(now_ms(), Entry::RunEnded { status: format!("{status:?}").to_lowercase() })?;
         self.journal.flush()?;
         let document = RunDocument {
@@ -121,6 +121,7 @@ impl<'a> Driver<'a> {
             duration_s: started.elapsed().as_secs_f64(),
             steps: self.tasks.into_iter().map(|run| run.row).collect(),
             outputs,
+            tracking,
         };
         self.observer.update(&Update::RunEnded { run: &document });
         Ok(document)

@@ -84,6 +84,7 @@ impl<'a> Driver<'a> {
         outputs.directory = Some(self.place(&run_id, &action.tree)?);
         let collections = outputs.collections();
         self.record_start(index, &run_id, Some(&action.run_id))?;
+        self.recorder.artifacts(&run_id, &outputs)?;
         self.outputs.insert(index, outputs);
         let row = &mut self.tasks[index.0].row;
         row.run_id = Some(run_id);

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use mlpipe_engine::{GarbageDocument, GarbageRequest, Share};
+use mlpipe_engine::{GarbageDocument, GarbageRequest, Share, Workspace};
+use mlpipe_tracking::{RunSearch, ViewType};
 use serde::Serialize;
 
-use crate::failure::{Exit, Outcome};
+use crate::commands::tracked::pages;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::{state, text};
 
 /// Arguments of `mlpipe gc`.
@@ -23,6 +25,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     keep_runs: Option<usize>,
 
+    /// Also remove for good the tracked runs that `mlpipe runs delete` deleted, with their artifacts; with --older-than those
+    /// deleted longer ago
+    #[arg(long)]
+    deleted: bool,
+
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -33,19 +40,50 @@ struct Document {
     #[serde(flatten)]
     collected: GarbageDocument,
     removed_bytes: u64,
+    /// Tracked runs that were, or would be, removed for good.
+    deleted_runs: usize,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let request =
         GarbageRequest { older_than: arguments.older_than, keep_runs: arguments.keep_runs, dry_run: arguments.dry_run };
-    let collected = mlpipe_engine::collect_garbage(&state::open()?, &request)?;
+    let workspace = state::open()?;
+    let deleted_runs = if arguments.deleted { purge(&workspace, arguments)? } else { 0 };
+    let collected = mlpipe_engine::collect_garbage(&workspace, &request)?;
     if arguments.json {
         let removed_bytes = collected.removed_bytes();
-        text::json(&Document { collected, removed_bytes });
+        text::json(&Document { collected, removed_bytes, deleted_runs });
         return Ok(Exit::Ok);
     }
     print(&collected);
+    if arguments.deleted {
+        let goes = if arguments.dry_run { "would go" } else { "removed" };
+        text::line(&format!("deleted runs {goes}: {deleted_runs}"));
+    }
     Ok(Exit::Ok)
+}
+
+/// Removes deleted runs for good, and then the artifacts of those that are gone; returns how many.
+fn purge(workspace: &Workspace, arguments: &Arguments) -> Result<usize, Failure> {
+    let store = workspace.store()?;
+    let experiment_ids = store.experiments()?.into_iter().map(|experiment| experiment.experiment_id).collect();
+    let search = RunSearch { experiment_ids, view: ViewType::DeletedOnly, ..RunSearch::default() };
+    let mut runs = pages(&store, search, 0)?;
+    if arguments.dry_run {
+        return Ok(runs.len());
+    }
+    store.purge_deleted(arguments.older_than.unwrap_or_default())?;
+    let mut gone = 0;
+    for run in runs.drain(..) {
+        if store.run(&run.run_id)?.is_none() {
+            gone += 1;
+            // The directory above belongs to the run alone. One that is left does no harm.
+            if let Some(place) = workspace.artifact_directory(&run.experiment_id, &run.run_id).parent() {
+                let _ = std::fs::remove_dir_all(place);
+            }
+        }
+    }
+    Ok(gone)
 }
 
 fn print(collected: &GarbageDocument) {

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod artifacts;
 mod cancel;
 mod db;
 mod deid;
@@ -8,8 +9,11 @@ mod doctor;
 mod gc;
 mod lock;
 mod logs;
+mod models;
 mod phantom;
+mod place;
 mod plan;
+mod references;
 mod reproduce;
 mod request;
 mod run;
@@ -17,6 +21,8 @@ mod runs;
 mod server;
 mod step;
 mod task;
+mod tracked;
+mod tracking;
 mod users;
 mod why;
 
@@ -41,12 +47,21 @@ pub(crate) enum Command {
     Lock(lock::Arguments),
     /// Do a run again from nothing and compare every output
     Reproduce(reproduce::Arguments),
-    /// List and show tracked runs
+    /// Tracked runs: list, show, compare, delete, restore, export, import
     #[command(subcommand)]
     Runs(runs::Command),
     /// Migrate, check and back up the tracking store
     #[command(subcommand)]
     Db(db::Command),
+    /// The model registry: versions, aliases, stages
+    #[command(subcommand)]
+    Models(models::Command),
+    /// Files of runs and models
+    #[command(subcommand)]
+    Artifacts(artifacts::Command),
+    /// Say what waits for a tracking server, and deliver it
+    #[command(subcommand)]
+    Tracking(tracking::Command),
     /// Run one built-in radiology step by hand, as pipelines do
     #[command(subcommand)]
     Step(step::Command),
@@ -80,6 +95,9 @@ impl Command {
             Self::Reproduce(arguments) => reproduce::run(&arguments),
             Self::Runs(command) => runs::run(&command),
             Self::Db(command) => db::run(&command),
+            Self::Models(command) => models::run(&command),
+            Self::Artifacts(command) => artifacts::run(&command),
+            Self::Tracking(command) => tracking::run(&command),
             Self::Step(command) => step::run(&command),
             Self::Dicom(command) => dicom::run(&command),
             Self::Phantom(arguments) => phantom::run(&arguments),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mlpipe_engine::{Capacity, Inputs, Pinned, RunRecord, RunRequest, Scope};
 use mlpipe_spec::{LoadOptions, Pipeline, StepId, load_pipeline, load_pipeline_text};
 
+use crate::commands::references;
 use crate::comparators::COMPARATORS;
 use crate::environment;
 use crate::failure::{Exit, Failure};
@@ -199,7 +200,9 @@ pub(crate) fn check_gpus(request: &RunRequest<'_>) -> Result<(), Failure> {
 
 /// Reads and checks the pipeline in a file.
 pub(crate) fn load(path: &Path, params: &[(String, String)]) -> Result<Pipeline, Failure> {
-    Ok(load_pipeline(path, &options(params))?)
+    let mut pipeline = load_pipeline(path, &options(params))?;
+    references::look_up(&mut pipeline)?;
+    Ok(pipeline)
 }
 
 /// Checks the pipeline that a run was made with, whatever its files say now.
@@ -207,7 +210,9 @@ pub(crate) fn load_recorded(record: &RunRecord) -> Result<Pipeline, Failure> {
     let directory = record.path.parent().unwrap_or(Path::new("/"));
     let params = record.pinned.overrides(directory);
     let options = LoadOptions { included: Some(&record.included), ..options(&params) };
-    Ok(load_pipeline_text(&record.path, record.source.clone(), &options)?)
+    let mut pipeline = load_pipeline_text(&record.path, record.source.clone(), &options)?;
+    references::look_up(&mut pipeline)?;
+    Ok(pipeline)
 }
 
 fn options(params: &[(String, String)]) -> LoadOptions<'_> {

@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 
 use crate::commands::lock::{Held, is_good};
 use crate::commands::request::{PipelineArguments, ScopeArguments, check_gpus, run_request};
+use crate::commands::tracking::TrackingArguments;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Progress;
 use crate::{environment, junit, sources, state, text};
@@ -37,6 +38,9 @@ pub(crate) struct Arguments {
     /// Look for finished work in this remote cache too and send it there, as in http://cache:5000/cache
     #[arg(long, value_name = "URL", env = "MLPIPE_REMOTE_CACHE")]
     remote_cache: Option<String>,
+
+    #[command(flatten)]
+    tracking: TrackingArguments,
 
     /// Write a JUnit report here when the run has ended: a test case per task
     #[arg(long, value_name = "FILE")]
@@ -71,8 +75,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut workspace = state::open()?;
     let found = sources::find(&pipeline, workspace.content().known())?;
     sources::explain(&found.selections);
+    workspace = workspace.with_datasets(found.datasets);
     if let Some(url) = &arguments.remote_cache {
         workspace = workspace.with_remote_cache(url).map_err(|message| Failure::new(Exit::Usage, message))?;
+    }
+    if let Some(client) = arguments.tracking.client()? {
+        workspace = workspace.with_tracking_server(client);
     }
     let environment = environment::facts();
     let request = run_request(&pipeline, &found.inputs, &environment, arguments.pipeline.limits(), scope)?;
@@ -86,6 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut observer = Both { progress: &mut progress, events: arguments.events.is_some() };
     let document = mlpipe_engine::run(&workspace, &request, mailbox, &mut observer)?;
     progress.summary(&document);
+    tell_waiting(&document);
     if let Some(path) = &arguments.junit {
         junit::write(path, &pipeline.name, &document)?;
     }
@@ -140,6 +149,16 @@ impl Observer for Both<'_> {
             text::line(&serde_json::to_string(update).expect("updates have string keys"));
         }
     }
+}
+
+/// Says what a tracking server has not got.
+fn tell_waiting(document: &RunDocument) {
+    let Some(tracking) = document.tracking.as_ref().filter(|tracking| tracking.waiting > 0) else { return };
+    let reason = tracking.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    text::error_line(&format!(
+        "{} records wait for {}{reason}; the next run, or `mlpipe tracking sync`, delivers them",
+        tracking.waiting, tracking.uri
+    ));
 }
 
 /// Paths of one output that are printed; `--json` gives all.

@@ -39,7 +39,12 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mlpipe"));
         command.args(arguments).current_dir(self.folder.path());
-        command.env_remove("MLPIPE_LOG").env_remove("MLPIPE_OUTPUT_DIR").env("NO_COLOR", "1").env("CI", "1");
+        command
+            .env_remove("MLPIPE_LOG")
+            .env_remove("MLPIPE_OUTPUT_DIR")
+            .env_remove("MLFLOW_TRACKING_URI")
+            .env("NO_COLOR", "1")
+            .env("CI", "1");
         command
     }
 

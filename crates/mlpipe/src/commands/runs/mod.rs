@@ -1,12 +1,17 @@
-//! `mlpipe runs`: what the tracking store knows of runs.
+//! `mlpipe runs`: what the tracking store, or a tracking server, knows of runs.
+
+mod compare;
+mod copy;
 
 use std::collections::BTreeMap;
 
-use mlpipe_tracking::{Error, Run, RunId, RunQuery, RunStatus, Store, tags};
+use mlpipe_tracking::{Run, RunId, RunStatus, tags};
 use serde::Serialize;
 
+use crate::commands::tracked::{Question, Tracked};
+use crate::commands::tracking::TrackingArguments;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::{state, text};
+use crate::text;
 
 /// Subcommands of `mlpipe runs`.
 #[derive(Debug, clap::Subcommand)]
@@ -15,6 +20,16 @@ pub(crate) enum Command {
     List(ListArguments),
     /// Show a run with its params, metrics, tags and the runs below it
     Show(ShowArguments),
+    /// Show the params that differ between runs, and their metrics with the differences
+    Compare(compare::Arguments),
+    /// Delete runs with the runs below them; `restore` brings them back until `mlpipe gc --deleted`
+    Delete(ChangeArguments),
+    /// Restore deleted runs with the runs below them
+    Restore(ChangeArguments),
+    /// Copy runs and models to a tracking server; done again it copies what is new
+    Export(copy::ExportArguments),
+    /// Copy runs and models from a tracking server; done again it copies what is new
+    Import(copy::ImportArguments),
 }
 
 /// Arguments of `mlpipe runs list`.
@@ -28,9 +43,20 @@ pub(crate) struct ListArguments {
     #[arg(long, ignore_case = true, value_parser = |text: &str| text.to_uppercase().parse::<RunStatus>())]
     status: Option<RunStatus>,
 
-    /// Also the runs of steps and items
+    /// Also the runs of steps and items; --filter and --order-by look at all of them
     #[arg(long)]
     all: bool,
+
+    /// Only runs that meet these conditions, in MLflow's grammar, as in "metrics.auc > 0.9 AND params.lr = '0.1'"
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    filter: String,
+
+    /// Order, in MLflow's grammar, as in "metrics.auc DESC"; may be given several times
+    #[arg(long, value_name = "CLAUSE")]
+    order_by: Vec<String>,
+
+    #[command(flatten)]
+    tracking: TrackingArguments,
 
     /// At most this many
     #[arg(long, default_value_t = 50)]
@@ -47,9 +73,23 @@ pub(crate) struct ShowArguments {
     /// Id of the run, or the beginning of it
     run: String,
 
+    #[command(flatten)]
+    tracking: TrackingArguments,
+
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
+}
+
+/// Arguments of `mlpipe runs delete` and `restore`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChangeArguments {
+    /// Ids of the runs, or their beginnings; of deleted runs the whole id
+    #[arg(required = true)]
+    runs: Vec<String>,
+
+    #[command(flatten)]
+    tracking: TrackingArguments,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,20 +100,25 @@ struct ShownRun {
 }
 
 pub(crate) fn run(command: &Command) -> Outcome {
-    let store = state::open()?.store()?;
     match command {
-        Command::List(arguments) => list(&store, arguments),
-        Command::Show(arguments) => show(&store, arguments),
+        Command::List(arguments) => list(arguments),
+        Command::Show(arguments) => show(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
+        Command::Delete(arguments) => delete(arguments),
+        Command::Restore(arguments) => restore(arguments),
+        Command::Export(arguments) => copy::export(arguments),
+        Command::Import(arguments) => copy::import(arguments),
     }
 }
 
-fn list(store: &Store, arguments: &ListArguments) -> Outcome {
-    let runs = store.runs(&RunQuery {
+fn list(arguments: &ListArguments) -> Outcome {
+    let runs = Tracked::open(&arguments.tracking)?.search(&Question {
         experiment: arguments.experiment.clone(),
         status: arguments.status,
-        top_level_only: !arguments.all,
+        top_level_only: !arguments.all && arguments.filter.is_empty() && arguments.order_by.is_empty(),
+        filter: arguments.filter.clone(),
+        order_by: arguments.order_by.clone(),
         limit: arguments.limit,
-        parent: None,
     })?;
     if arguments.json {
         text::json(&serde_json::json!({ "runs": runs }));
@@ -99,14 +144,9 @@ fn row(run: &Run) -> Vec<String> {
     ]
 }
 
-fn show(store: &Store, arguments: &ShowArguments) -> Outcome {
-    let run = store.find_run(&arguments.run).map_err(|error| match error {
-        Error::RunNotFound { .. } | Error::RunAmbiguous { .. } => {
-            Failure::bad_input(error).hint("`mlpipe runs list --all` shows the ids")
-        }
-        error => error.into(),
-    })?;
-    let shown = with_children(store, run)?;
+fn show(arguments: &ShowArguments) -> Outcome {
+    let tracked = Tracked::open(&arguments.tracking)?;
+    let shown = with_children(&tracked, tracked.find(&arguments.run)?)?;
     if arguments.json {
         text::json(&shown);
         return Ok(Exit::Ok);
@@ -133,12 +173,40 @@ fn show(store: &Store, arguments: &ShowArguments) -> Outcome {
     Ok(Exit::Ok)
 }
 
-fn with_children(store: &Store, run: Run) -> Result<ShownRun, Failure> {
-    let query = RunQuery { parent: Some(run.run_id.clone()), ..RunQuery::default() };
-    // The store gives the newest first; people read a run from its beginning.
+fn with_children(tracked: &Tracked, run: Run) -> Result<ShownRun, Failure> {
     let children =
-        store.runs(&query)?.into_iter().rev().map(|child| with_children(store, child)).collect::<Result<_, _>>()?;
+        tracked.children(&run)?.into_iter().map(|child| with_children(tracked, child)).collect::<Result<_, _>>()?;
     Ok(ShownRun { run, children })
+}
+
+fn delete(arguments: &ChangeArguments) -> Outcome {
+    let tracked = Tracked::open(&arguments.tracking)?;
+    for id in &arguments.runs {
+        let mut runs = vec![tracked.find(id)?];
+        let mut deleted = 0;
+        while let Some(run) = runs.pop() {
+            runs.extend(tracked.children(&run)?);
+            tracked.delete(&run)?;
+            deleted += 1;
+        }
+        text::error_line(&format!("{id}: {deleted} runs deleted; `mlpipe runs restore` brings them back"));
+    }
+    Ok(Exit::Ok)
+}
+
+fn restore(arguments: &ChangeArguments) -> Outcome {
+    let tracked = Tracked::open(&arguments.tracking)?;
+    for id in &arguments.runs {
+        let mut runs = vec![tracked.find(id)?];
+        let mut restored = 0;
+        while let Some(run) = runs.pop() {
+            runs.extend(tracked.deleted_children(&run)?);
+            tracked.restore(&run)?;
+            restored += 1;
+        }
+        text::error_line(&format!("{id}: {restored} runs restored"));
+    }
+    Ok(Exit::Ok)
 }
 
 fn tree(runs: &[ShownRun], depth: usize, rows: &mut Vec<Vec<String>>) {
