@@ -235,8 +235,7 @@ impl<'a> Recorder<'a> {
             return known.clone();
         }
         let run_id = RunId::random();
-        let tags =
-            vec![(tags::STEP.to_owned(), name.to_owned()), (tags::PIPELINE.into(), self.pipeline.name.clone())];
+        let tags = vec![(tags::STEP.to_owned(), name.to_owned()), (tags::PIPELINE.into(), self.pipeline.name.clone())];
         self.create(&run_id, name, Some(above), Vec::new(), tags, time_ms);
         self.groups.insert(name.to_owned(), run_id.clone());
         run_id
