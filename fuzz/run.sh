@@ -6,13 +6,13 @@
 #
 # Needs a C++ compiler (libFuzzer) and the stable toolchain: cargo-fuzz is not used, since all that it adds to a build
 # without sanitizers are the flags below, and installing it takes longer than a smoke run. Corpora lie in target/fuzz; they
-# begin with fuzz/seeds, the phantom study, and pydicom's own small test files where MLPIPE_TEST_PYDICOM names a Python that
+# begin with fuzz/seeds, pipelines/, the phantom study, and pydicom's own small test files where MLPIPE_TEST_PYDICOM names a Python that
 # has pydicom. An input that fails is left in target/fuzz/TARGET-found: put it into fuzz/seeds when it is mended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 targets=("${@:2}")
-[ ${#targets[@]} -gt 0 ] || targets=(dicom_read selection_rules)
+[ ${#targets[@]} -gt 0 ] || targets=(dicom_read selection_rules pipeline)
 work=$PWD/target/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 
@@ -25,7 +25,10 @@ cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target-dir "$wor
 seed() {
   local corpus=$work/$1
   mkdir -p "$corpus" "$work/$1-found"
-  cp fuzz/seeds/"$1"/* "$corpus/"
+  case $1 in
+    pipeline) find pipelines -name '*.yaml' -exec cp -t "$corpus" {} + ;;
+    *) cp fuzz/seeds/"$1"/* "$corpus/" ;;
+  esac
   [ "$1" = dicom_read ] || return 0
   find testdata -name '*.dcm' -size -40k | sort | head -n 6 | xargs -r cp -t "$corpus"
   local folder

@@ -1,6 +1,4 @@
 //! Any text as a pipeline: a pipeline, or mistakes that can be shown.
-//!
-//! `cargo +nightly fuzz run pipeline -- -max_total_time=60`
 #![no_main]
 
 use std::path::Path;

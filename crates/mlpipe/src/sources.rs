@@ -31,6 +31,11 @@ pub(crate) struct Found {
     pub(crate) datasets: Datasets,
 }
 
+/// Refuses inputs that are not there, before anything is read or written.
+pub(crate) fn check_places(pipeline: &Pipeline) -> Result<(), Failure> {
+    pipeline.inputs.iter().try_for_each(|(name, input)| existing(name, input).map(drop))
+}
+
 /// Lists the items of all inputs. Files whose digests are `known` are not read for them.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use crate::commands::references;
 use crate::comparators::COMPARATORS;
 use crate::environment;
 use crate::failure::{Exit, Failure};
-use crate::sources::COLLECTIONS;
+use crate::sources::{self, COLLECTIONS};
 
 /// A pipeline and its parameters on the command line.
 #[derive(Debug, clap::Args)]
@@ -198,9 +198,10 @@ pub(crate) fn check_gpus(request: &RunRequest<'_>) -> Result<(), Failure> {
         .hint("GPUs are found by CUDA_VISIBLE_DEVICES or in /dev; --gpus N says how many there are"))
 }
 
-/// Reads and checks the pipeline in a file.
+/// Reads and checks the pipeline in a file, and that its inputs are there.
 pub(crate) fn load(path: &Path, params: &[(String, String)]) -> Result<Pipeline, Failure> {
     let mut pipeline = load_pipeline(path, &options(params))?;
+    sources::check_places(&pipeline)?;
     references::look_up(&mut pipeline)?;
     Ok(pipeline)
 }
