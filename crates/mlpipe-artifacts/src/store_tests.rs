@@ -212,7 +212,7 @@ fn damage_through_a_file_that_was_given_back_is_found_whatever_it_looks_like() {
         damage(&fixture.path("back/a.txt"));
         let found = store.verify(&tree).expect_err("damaged");
         assert!(
-            matches!(&found, Error::BlobDamaged { path, .. } if path.ends_with(&hex_tail(&tree))),
+            matches!(&found, Error::BlobDamaged { path, .. } if path.ends_with(hex_tail(&tree))),
             "{name}: {found}"
         );
         assert_eq!(fixture.commit("again", &FILES), tree, "{name}");

@@ -20,8 +20,8 @@ pub enum Error {
         step: String,
         /// Its parameter.
         parameter: String,
-        /// What is wrong with the path.
-        source: mlpipe_artifacts::Error,
+        /// What is wrong with the path. Boxed: results of every other function would be as large.
+        source: Box<mlpipe_artifacts::Error>,
     },
     /// A project directory cannot be read.
     #[error("step `{step}`: project: {source}")]

@@ -391,7 +391,7 @@ impl<'a> Preparer<'a> {
         let tree = self.known.read_tree(&path, NOT_SOURCE).map_err(|source| Error::Parameter {
             step: step.name.to_string(),
             parameter: argument.name.clone(),
-            source,
+            source: Box::new(source),
         })?;
         let digest = tree.digest();
         self.contents.insert(path, digest);
@@ -489,7 +489,11 @@ fn location(pipeline: &Pipeline, step: &Step, argument: &Argument, text: &str) -
     let base: &Path = if argument.from_project_default { &step.project.directory } else { &pipeline.directory };
     match ArtifactUri::parse(text, base) {
         Ok(uri) => Ok(Some(uri.path().to_owned())),
-        Err(source) => Err(Error::Parameter { step: step.name.to_string(), parameter: argument.name.clone(), source }),
+        Err(source) => Err(Error::Parameter {
+            step: step.name.to_string(),
+            parameter: argument.name.clone(),
+            source: Box::new(source),
+        }),
     }
 }
 

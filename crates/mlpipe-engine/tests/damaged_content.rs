@@ -35,7 +35,8 @@ fn edit_in_secret(path: &Path, text: &str) {
 
 #[test]
 fn damaged_result_is_named_and_made_again() {
-    let damages: [(&str, fn(&Path)); 4] = [
+    type Damage = (&'static str, fn(&Path));
+    let damages: [Damage; 4] = [
         ("edited", |path| edit(path, "mine\n")),
         ("cut short", |path| edit(path, "a")),
         ("emptied", |path| edit(path, "")),

@@ -1,5 +1,7 @@
 //! What happens to a store when its disk is full, its program is killed, or two programs use it at once.
 
+#![expect(clippy::print_stderr, reason = "a skipped test must be visible")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -69,7 +71,7 @@ fn what_was_acknowledged_survives_a_kill_and_two_programs_share_a_store() {
 fn full_disk_refuses_writes_answers_reads_and_needs_no_restart() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let Some(disk) = SmallDisk::mount(directory.path()) else {
-        println!("skipped: a small file system cannot be mounted here (root on Linux can)");
+        eprintln!("skipped: a small file system cannot be mounted here (root on Linux can)");
         return;
     };
     let store = store(&disk.path);
