@@ -9,7 +9,7 @@
 //! | `GET /health`, `/version`, `/openapi.json` | whether it is up, whose API it speaks, and what is in it |
 //!
 //! The cache's files are those of a state directory (`cas/`, `ac/`), so a server shares what was done on its own machine; its
-//! shape is Bazel's. Everything passes [`guard`]: host names, pages of other sites, users.
+//! shape is Bazel's. Everything passes `guard`: host names, pages of other sites, users.
 
 mod access;
 mod api;

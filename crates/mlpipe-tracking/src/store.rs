@@ -34,7 +34,7 @@ pub struct Store {
 enum Place {
     File(Durability),
     #[cfg(feature = "postgres")]
-    Server(crate::schema::postgres::Server),
+    Server(Box<crate::schema::postgres::Server>),
 }
 
 impl Store {
@@ -94,7 +94,7 @@ impl Store {
         let connection = server.connect_and_migrate()?;
         Ok(Self {
             path: PathBuf::from(label),
-            place: Place::Server(server),
+            place: Place::Server(Box::new(server)),
             readers: Mutex::default(),
             writer: GroupCommit::new(Some(connection)),
         })

@@ -1,6 +1,8 @@
 //! What every store must do, whichever database it is in. Each test runs on SQLite, and with the feature `postgres` on the
 //! server that `MLPIPE_TEST_POSTGRES` names; without that variable it says that it leaves PostgreSQL out.
 
+#![cfg_attr(feature = "postgres", expect(clippy::print_stderr, reason = "a skipped test must be visible"))]
+
 use std::collections::BTreeSet;
 
 use mlpipe_tracking::{
@@ -44,7 +46,7 @@ fn postgres_place() -> Option<Place> {
 #[cfg(feature = "postgres")]
 fn postgres_place() -> Option<Place> {
     let Ok(server) = std::env::var("MLPIPE_TEST_POSTGRES") else {
-        println!("PostgreSQL is left out: MLPIPE_TEST_POSTGRES names no server");
+        eprintln!("skipped: PostgreSQL is left out: MLPIPE_TEST_POSTGRES names no server");
         return None;
     };
     let schema = format!("test_{}", mlpipe_tracking::RunId::random());
