@@ -142,16 +142,20 @@ pub fn serve(options: &ServerOptions, ready: impl FnOnce(SocketAddr)) -> Result<
     let acceptor = tls::Acceptor::new(options.tls.as_ref())?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(64).enable_all().build();
-    runtime.map_err(Error::Runtime)?.block_on(async {
+    let runtime = runtime.map_err(Error::Runtime)?;
+    let served = runtime.block_on(async {
         let listener = TcpListener::bind(options.address)
             .await
             .map_err(|source| Error::Listen { address: options.address, source })?;
         let address = listener.local_addr().map_err(Error::Runtime)?;
-        let shared = Arc::new(shared(options, address)?);
+        let shared = Arc::new(tokio::task::block_in_place(|| shared(options, address))?);
         ready(address);
-        listen::serve(listener, acceptor, router(shared)).await;
-        Ok(())
-    })
+        listen::serve(listener, acceptor, router(Arc::clone(&shared))).await;
+        Ok(shared)
+    });
+    // PostgreSQL's client blocks when it connects and when it is dropped, which must not happen in an asynchronous task.
+    drop(runtime);
+    served.map(drop)
 }
 
 fn shared(options: &ServerOptions, address: SocketAddr) -> Result<Shared> {
