@@ -5,7 +5,7 @@
 //! could be replaced without a trace: a file that is not clearly older than the reading is not remembered (git's rule for
 //! "racily clean" entries), and neither is one that is not older than the moment at which the cache is written.
 //!
-//! On disk: 256 files by the first byte of the key, read when first needed. One that is damaged or of another version counts as
+//! On disk: 16 files by the first digit of the key, read when first needed. One that is damaged or of another version counts as
 //! empty. Losing it all costs time and nothing else, so nothing waits for the disk.
 
 use std::collections::HashMap;
@@ -23,9 +23,9 @@ use crate::{Digest, Error, Result, Tree};
 
 /// Begins each file; another number for another layout.
 const HEADER: &[u8] = b"mlpipe.digests/1\n";
-const SHARDS: usize = 256;
+const SHARDS: usize = 16;
 /// Files remembered per shard, about two million in all: those that were asked for longest ago are forgotten first.
-const MOST_PER_SHARD: usize = 8192;
+const MOST_PER_SHARD: usize = 131_072;
 /// How much older than its reading a file must be: two ticks of the slowest usual kernel clock (100 Hz).
 const TICK_NS: i64 = 20_000_000;
 /// The same where times are whole seconds (FAT counts in twos).
@@ -183,7 +183,7 @@ impl DigestCache {
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
-        let number = usize::from(key[0]);
+        let number = usize::from(key[0] >> 4);
         // A thread that panicked has left whole entries behind.
         let mut shard = self.shards[number].lock().unwrap_or_else(PoisonError::into_inner);
         if !shard.is_loaded {
@@ -224,7 +224,7 @@ impl DigestCache {
 }
 
 fn shard_path(directory: &Path, number: usize) -> PathBuf {
-    directory.join(format!("{number:02x}"))
+    directory.join(format!("{number:x}"))
 }
 
 /// What the file system's own clock says.
@@ -368,7 +368,7 @@ mod tests {
         }
 
         fn shard(&self) -> usize {
-            usize::from(key(&self.path("file"))[0])
+            usize::from(key(&self.path("file"))[0] >> 4)
         }
 
         fn shard_path(&self) -> PathBuf {

@@ -18,6 +18,7 @@ use mlpipe_spec::Pipeline;
 use mlpipe_tracking::RunId;
 use rustix::process::Signal;
 
+use self::reuse::Ahead;
 use crate::attempt::{Control, Failure, Finished};
 use crate::cache::Latest;
 use crate::document::{Observer, RunDocument, StepRow, StepStatus, Update};
@@ -27,7 +28,7 @@ use crate::inputs::{Inputs, make_directory};
 use crate::journal::{Entry, JOURNAL_FORMAT, Journal, Start};
 use crate::outputs::Outputs;
 use crate::pinned::RunRecord;
-use crate::prepare::{Answer, Preparer, Reason, Sought};
+use crate::prepare::{Preparer, Reason};
 use crate::recorder::Recorder;
 use crate::recover::put_in_order;
 use crate::scheduler::{Capacity, Command, Event, Scheduler, TaskIndex, TaskState};
@@ -117,14 +118,14 @@ pub fn run(
 ) -> Result<RunDocument> {
     let mut preparer = Preparer::new(request, workspace.content().known());
     preparer.check_sources()?;
-    let _use = put_in_order(workspace)?;
+    let (_use, store) = put_in_order(workspace)?;
     let run_id = RunId::random();
     let directory = workspace.run_directory(&run_id);
     make_directory(&directory)?;
     RunRecord::write(workspace, &directory, request, &mut preparer)?;
     let _lock = RunLock::drive(&directory)?;
     let started = Instant::now();
-    let recorder = Recorder::start(workspace, request.pipeline, run_id.clone(), now_ms())?;
+    let recorder = Recorder::start(workspace, store, request.pipeline, run_id.clone(), now_ms())?;
     let start = Start::of(request);
     let driver = Driver {
         workspace,
@@ -144,15 +145,16 @@ pub fn run(
         locks: HashMap::new(),
         secrets: request.pipeline.steps.iter().flat_map(|step| &step.secrets).collect(),
         most_locks: most_locks(),
-        looked_up: HashMap::new(),
-        ahead: 0,
+        ahead: Ahead::default(),
         awaited: Vec::new(),
         delayed: Vec::new(),
         ended: 0,
         interrupted: false,
         sender: mailbox.sender.clone(),
     };
-    let outcome = thread::scope(|scope| driver.drive(scope, &mailbox.receiver, start, started));
+    let outcome = thread::scope(|scope| {
+        rayon::in_place_scope(|lookups| driver.drive(scope, lookups, &mailbox.receiver, start, started))
+    });
     workspace.save_digests();
     outcome
 }
@@ -178,9 +180,7 @@ struct Driver<'a> {
     secrets: BTreeSet<&'a String>,
     /// Beyond this number work is done without a lock: two drivers may then do the same.
     most_locks: usize,
-    /// Answers to questions that will be asked by the next commands, and how many commands those are.
-    looked_up: HashMap<TaskIndex, (Sought, Answer)>,
-    ahead: usize,
+    ahead: Ahead,
     /// Tasks whose work somebody else is doing.
     awaited: Vec<TaskIndex>,
     /// Tasks whose next attempt has to wait, and until when.
@@ -215,15 +215,16 @@ struct RunningAttempt {
 }
 
 impl<'a> Driver<'a> {
-    fn drive<'scope>(
+    fn drive<'scope, 'lookups>(
         mut self,
         scope: &'scope thread::Scope<'scope, '_>,
+        lookups: &rayon::Scope<'lookups>,
         messages: &Receiver<Message>,
         start: Start,
         started: Instant,
     ) -> Result<RunDocument>
     where
-        'a: 'scope,
+        'a: 'scope + 'lookups,
     {
         let pipeline = &self.request.pipeline.name;
         self.observer.update(&Update::RunStarted { run_id: &self.run_id, pipeline });
@@ -238,7 +239,7 @@ impl<'a> Driver<'a> {
             },
         )?;
         self.journal.flush()?;
-        match self.work(scope, messages) {
+        match self.work(scope, lookups, messages) {
             Ok(()) => self.finish(started),
             Err(error) => {
                 self.abandon(messages);
@@ -248,15 +249,20 @@ impl<'a> Driver<'a> {
     }
 
     /// Carries out commands and waits for what comes of them, until all is over.
-    fn work<'scope>(&mut self, scope: &'scope thread::Scope<'scope, '_>, messages: &Receiver<Message>) -> Result<()>
+    fn work<'scope, 'lookups>(
+        &mut self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        lookups: &rayon::Scope<'lookups>,
+        messages: &Receiver<Message>,
+    ) -> Result<()>
     where
-        'a: 'scope,
+        'a: 'scope + 'lookups,
     {
         let mut commands: VecDeque<Command> = self.scheduler.start().into();
         loop {
             self.meet_new_tasks()?;
             while !commands.is_empty() {
-                self.look_ahead(&commands)?;
+                self.look_ahead(lookups, &commands)?;
                 let command = commands.pop_front().expect("there is one");
                 for event in self.obey(scope, command)? {
                     commands.extend(self.tell(event)?);

@@ -162,8 +162,7 @@ pub fn waiting_spools(workspace: &Workspace) -> Result<Vec<SpoolRow>> {
 /// # Errors
 /// When the state directory or the tracking store cannot be used. A server that is away is told of in its row.
 pub fn sync_spools(workspace: &Workspace, client: impl Fn(TrackingUri) -> Client) -> Result<Vec<SpoolRow>> {
-    let _use = put_in_order(workspace)?;
-    let store = workspace.store()?;
+    let (_use, store) = put_in_order(workspace)?;
     let mut rows = Vec::new();
     for spool in waiting(&workspace.spool_directory())? {
         let outcome = TrackingUri::parse(&spool.uri).and_then(|uri| deliver(&spool.path, &client(uri), &store));

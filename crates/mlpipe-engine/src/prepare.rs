@@ -521,7 +521,7 @@ fn kind_word(kind: ParameterKind) -> &'static str {
 }
 
 /// Fewer tasks than this are looked up one after the other: handing them to other threads would cost more.
-const FEW: usize = 16;
+pub(crate) const FEW: usize = 16;
 /// How many tasks are looked up at the same time.
 pub(crate) const TOGETHER: usize = 256;
 
@@ -561,28 +561,31 @@ impl Preparer<'_> {
 
 /// Looks for the work of each task, of many at the same time.
 pub(crate) fn look_up_all(workspace: &Workspace, latest: &Latest, sought: &[Sought]) -> Vec<Answer> {
-    let one = |sought: &Sought| look_up(workspace, latest, sought);
+    let one = |sought: &Sought| sought.answer(workspace, latest, sought.look_up(workspace));
     if sought.len() < FEW { sought.iter().map(one).collect() } else { sought.par_iter().map(one).collect() }
 }
 
-/// Looks whether a task's work is done, and why it must be done if not.
-fn look_up(workspace: &Workspace, latest: &Latest, sought: &Sought) -> Answer {
-    let Sought { label: task, image, fingerprint, refused, .. } = sought;
-    let fingerprint = *fingerprint;
-    if let Some(reason) = refused {
-        return (None, reason.clone());
+impl Sought {
+    /// Looks for the work; none when a finished result must not be taken.
+    pub(crate) fn look_up(&self, workspace: &Workspace) -> Option<Lookup> {
+        self.refused.is_none().then(|| workspace.find_or_fetch_action(self.fingerprint))
     }
-    match workspace.find_or_fetch_action(fingerprint) {
-        Lookup::Hit(action) => (Some(action), Reason::Cached),
-        Lookup::ContentMissing => (None, Reason::ContentMissing),
-        Lookup::ContentDamaged(digest) => (None, Reason::ContentDamaged(digest)),
-        Lookup::Miss => match latest.get(task) {
-            None => (None, Reason::New),
-            Some(earlier) if earlier == fingerprint => (None, Reason::Removed),
-            Some(earlier) => match workspace.pre_image(earlier) {
-                Some(earlier) => (None, Reason::Changed(image.changes_since(&earlier))),
-                None => (None, Reason::Removed),
+
+    /// Returns what was `found`, and why the work must be done if that is no result.
+    pub(crate) fn answer(&self, workspace: &Workspace, latest: &Latest, found: Option<Lookup>) -> Answer {
+        match found {
+            None => (None, self.refused.clone().unwrap_or(Reason::Forced)),
+            Some(Lookup::Hit(action)) => (Some(action), Reason::Cached),
+            Some(Lookup::ContentMissing) => (None, Reason::ContentMissing),
+            Some(Lookup::ContentDamaged(digest)) => (None, Reason::ContentDamaged(digest)),
+            Some(Lookup::Miss) => match latest.get(&self.label) {
+                None => (None, Reason::New),
+                Some(earlier) if earlier == self.fingerprint => (None, Reason::Removed),
+                Some(earlier) => match workspace.pre_image(earlier) {
+                    Some(earlier) => (None, Reason::Changed(self.image.changes_since(&earlier))),
+                    None => (None, Reason::Removed),
+                },
             },
-        },
+        }
     }
 }

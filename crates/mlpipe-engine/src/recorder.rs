@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use mlpipe_spec::{Pipeline, StepId};
-use mlpipe_tracking::{DatasetInput, Experiment, Metric, Record, RunId, RunStatus, Writer, tags};
+use mlpipe_tracking::{DatasetInput, Experiment, Metric, Record, RunId, RunStatus, Store, Writer, tags};
 
 use crate::document::{RunOutcome, StepStatus};
 use crate::error::{Error, Result};
@@ -36,7 +36,7 @@ pub(crate) struct Recorder<'a> {
     failed_steps: std::collections::HashSet<StepId>,
 }
 
-/// A task as it is recorded when it starts.
+/// A task as it is recorded when its work begins, or is found to be done.
 pub(crate) struct TaskRecord<'t> {
     pub(crate) step: StepId,
     pub(crate) label: &'t str,
@@ -46,14 +46,37 @@ pub(crate) struct TaskRecord<'t> {
     /// The input items that it is given, as collection and key.
     pub(crate) inputs: Vec<(String, String)>,
     pub(crate) fingerprint: String,
-    pub(crate) reason: String,
-    pub(crate) cached_from: Option<&'t RunId>,
+    pub(crate) work: Work<'t>,
     pub(crate) time_ms: i64,
 }
 
+/// A run that is about to be made.
+struct NewRun<'n> {
+    run_id: &'n RunId,
+    name: &'n str,
+    parent: Option<&'n RunId>,
+    params: Vec<(String, String)>,
+    tags: Vec<(String, String)>,
+    time_ms: i64,
+    is_finished: bool,
+}
+
+/// Who does the work of a task.
+pub(crate) enum Work<'t> {
+    /// This run, for this reason.
+    Begins(&'t str),
+    /// An earlier run did it, and reported these numbers.
+    Done { by: &'t RunId, metrics: &'t BTreeMap<String, f64> },
+}
+
 impl<'a> Recorder<'a> {
-    pub(crate) fn start(workspace: &'a Workspace, pipeline: &'a Pipeline, run_id: RunId, time_ms: i64) -> Result<Self> {
-        let store = workspace.store()?;
+    pub(crate) fn start(
+        workspace: &'a Workspace,
+        store: Store,
+        pipeline: &'a Pipeline,
+        run_id: RunId,
+        time_ms: i64,
+    ) -> Result<Self> {
         let experiment =
             store.ensure_experiment(&pipeline.name, &workspace.root().join("artifacts").display().to_string())?;
         let server = workspace.tracking_server();
@@ -79,7 +102,16 @@ impl<'a> Recorder<'a> {
             (tags::PIPELINE.into(), pipeline.name.clone()),
         ];
         tags.extend(recorder.made_by());
-        recorder.create(&recorder.run_id, &pipeline.name, None, params, tags, time_ms);
+        let name = &pipeline.name;
+        recorder.create(NewRun {
+            run_id: &recorder.run_id,
+            name,
+            parent: None,
+            params,
+            tags,
+            time_ms,
+            is_finished: false,
+        });
         let mut items: Vec<_> = workspace.datasets().keys().cloned().collect();
         items.sort();
         recorder.used_data(&recorder.run_id, &items);
@@ -112,25 +144,33 @@ impl<'a> Recorder<'a> {
         &self.experiment.experiment_id
     }
 
-    pub(crate) fn task_started(&mut self, task: TaskRecord<'_>) {
-        let parent = self.parent(task.step, task.time_ms);
-        let mut tags = vec![(tags::FINGERPRINT.to_owned(), task.fingerprint), (tags::REASON.to_owned(), task.reason)];
-        if let Some(origin) = task.cached_from {
-            tags.push((tags::CACHED_FROM.into(), origin.to_string()));
-        }
+    /// Records a task. One whose work was done before is over with this; another one ends by [`Recorder::task_ended`].
+    pub(crate) fn task(&mut self, task: TaskRecord<'_>) {
+        let TaskRecord { run_id, time_ms, .. } = task;
+        let parent = self.parent(task.step, time_ms);
         let step = &self.pipeline.steps[task.step];
-        // The run that did the work says what its source was, and there may be a hundred thousand that reuse some.
-        if task.cached_from.is_none() {
-            tags.push((tags::PROJECT_ENTRY_POINT.into(), step.entry_point.clone()));
-            tags.push((tags::SOURCE_NAME.into(), step.project.directory.display().to_string()));
-            tags.push((tags::SOURCE_TYPE.into(), "PROJECT".into()));
-            tags.push((tags::PIPELINE.into(), self.pipeline.name.clone()));
-            tags.extend(self.made_by());
-        }
-        tags.push((tags::STEP.into(), step.name.to_string()));
+        let mut tags =
+            vec![(tags::FINGERPRINT.to_owned(), task.fingerprint), (tags::STEP.into(), step.name.to_string())];
         tags.extend(task.key.map(|key| (tags::ITEM.to_owned(), key.to_owned())));
-        self.create(task.run_id, task.label, Some(&parent), task.params, tags, task.time_ms);
-        self.used_data(task.run_id, &task.inputs);
+        match task.work {
+            Work::Begins(reason) => {
+                tags.push((tags::REASON.into(), reason.to_owned()));
+                tags.push((tags::PROJECT_ENTRY_POINT.into(), step.entry_point.clone()));
+                tags.push((tags::SOURCE_NAME.into(), step.project.directory.display().to_string()));
+                tags.push((tags::SOURCE_TYPE.into(), "PROJECT".into()));
+                tags.push((tags::PIPELINE.into(), self.pipeline.name.clone()));
+                tags.extend(self.made_by());
+            }
+            // The run that did the work says what its source was, and there may be a hundred thousand that reuse some.
+            Work::Done { by, .. } => tags.push((tags::CACHED_FROM.into(), by.to_string())),
+        }
+        let is_finished = matches!(task.work, Work::Done { .. });
+        let (name, parent, params) = (task.label, Some(&parent), task.params);
+        self.create(NewRun { run_id, name, parent, params, tags, time_ms, is_finished });
+        if let Work::Done { metrics, .. } = task.work {
+            self.metrics(run_id, metrics, time_ms);
+        }
+        self.used_data(run_id, &task.inputs);
     }
 
     pub(crate) fn task_ended(
@@ -144,16 +184,18 @@ impl<'a> Recorder<'a> {
         if !matches!(status, StepStatus::Done | StepStatus::Cached) {
             self.failed_steps.insert(step);
         }
-        if !metrics.is_empty() {
-            let metric = |(key, value): (&String, &f64)| Metric {
-                key: key.clone(),
-                value: *value,
-                timestamp_ms: time_ms,
-                step: 0,
-            };
-            self.send(Record::Metrics { run_id: run_id.clone(), metrics: metrics.iter().map(metric).collect() });
-        }
+        self.metrics(run_id, metrics, time_ms);
         self.end(run_id, run_status(status), time_ms);
+    }
+
+    /// Records the numbers that a task reported.
+    fn metrics(&self, run_id: &RunId, metrics: &BTreeMap<String, f64>, time_ms: i64) {
+        if metrics.is_empty() {
+            return;
+        }
+        let metric =
+            |(key, value): (&String, &f64)| Metric { key: key.clone(), value: *value, timestamp_ms: time_ms, step: 0 };
+        self.send(Record::Metrics { run_id: run_id.clone(), metrics: metrics.iter().map(metric).collect() });
     }
 
     /// Records what the process of a run used.
@@ -218,12 +260,7 @@ impl<'a> Recorder<'a> {
             return above;
         }
         if !self.steps.contains_key(&step) {
-            let run_id = RunId::random();
-            let tags = vec![
-                (tags::STEP.to_owned(), spec.name.to_string()),
-                (tags::PIPELINE.into(), self.pipeline.name.clone()),
-            ];
-            self.create(&run_id, spec.name.as_str(), Some(&above), Vec::new(), tags, time_ms);
+            let run_id = self.create_above(spec.name.as_str(), &above, time_ms);
             self.steps.insert(step, run_id);
         }
         self.steps[&step].clone()
@@ -234,10 +271,17 @@ impl<'a> Recorder<'a> {
         if let Some(known) = self.groups.get(name) {
             return known.clone();
         }
+        let run_id = self.create_above(name, above, time_ms);
+        self.groups.insert(name.to_owned(), run_id.clone());
+        run_id
+    }
+
+    /// Makes the run of a step that stands above those of its items or of its own steps.
+    fn create_above(&self, name: &str, above: &RunId, time_ms: i64) -> RunId {
         let run_id = RunId::random();
         let tags = vec![(tags::STEP.to_owned(), name.to_owned()), (tags::PIPELINE.into(), self.pipeline.name.clone())];
-        self.create(&run_id, name, Some(above), Vec::new(), tags, time_ms);
-        self.groups.insert(name.to_owned(), run_id.clone());
+        let parent = Some(above);
+        self.create(NewRun { run_id: &run_id, name, parent, params: Vec::new(), tags, time_ms, is_finished: false });
         run_id
     }
 
@@ -247,28 +291,21 @@ impl<'a> Recorder<'a> {
         user.into_iter().chain([(tags::PROJECT_BACKEND.to_owned(), "local".to_owned())])
     }
 
-    fn create(
-        &self,
-        run_id: &RunId,
-        name: &str,
-        parent: Option<&RunId>,
-        params: Vec<(String, String)>,
-        mut run_tags: Vec<(String, String)>,
-        time_ms: i64,
-    ) {
-        if let Some(parent) = parent {
-            run_tags.push((tags::PARENT_RUN_ID.into(), parent.to_string()));
+    fn create(&self, run: NewRun<'_>) {
+        let mut tags = run.tags;
+        if let Some(parent) = run.parent {
+            tags.push((tags::PARENT_RUN_ID.into(), parent.to_string()));
         }
         self.send(Record::CreateRun {
-            run_id: run_id.clone(),
+            run_id: run.run_id.clone(),
             experiment_id: self.experiment.experiment_id.clone(),
-            name: name.into(),
-            start_time_ms: time_ms,
-            end_time_ms: None,
-            status: RunStatus::Running,
-            artifact_uri: self.workspace.artifact_directory(self.experiment_id(), run_id).display().to_string(),
-            tags: run_tags,
-            params,
+            name: run.name.into(),
+            start_time_ms: run.time_ms,
+            end_time_ms: run.is_finished.then_some(run.time_ms),
+            status: if run.is_finished { RunStatus::Finished } else { RunStatus::Running },
+            artifact_uri: self.workspace.artifact_directory(self.experiment_id(), run.run_id).display().to_string(),
+            tags,
+            params: run.params,
         });
     }
 

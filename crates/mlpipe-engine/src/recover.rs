@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mlpipe_tracking::{Metric, Record, Run, RunId, RunQuery, RunStatus, tags};
+use mlpipe_tracking::{Metric, Record, Run, RunId, RunQuery, RunStatus, Store, tags};
 use rustix::process::{Pid, Signal};
 
 use crate::cache::Latest;
@@ -21,29 +21,29 @@ const DEATH_CHECK: Duration = Duration::from_millis(2);
 
 /// Puts the state directory in order and takes it into use; called before a run starts.
 ///
-/// Whoever is alone also empties the directory of unfinished things: it is nobody's then.
+/// Whoever is alone also empties the directory of unfinished things: it is nobody's then. Returns the tracking store as well,
+/// which takes some milliseconds to open.
 ///
 /// # Errors
 /// When the tracking store or a lock cannot be used.
-pub(crate) fn put_in_order(workspace: &Workspace) -> Result<UseLock> {
-    let is_alone = match workspace.clean_it()? {
-        Some(_alone) => {
-            recover(workspace)?;
-            remove_attempts(workspace, "");
-            true
-        }
-        None => false,
-    };
+pub(crate) fn put_in_order(workspace: &Workspace) -> Result<(UseLock, Store)> {
+    let alone = workspace.clean_it()?;
+    let store = workspace.store()?;
+    let is_alone = alone.is_some();
+    if is_alone {
+        recover(workspace, &store)?;
+        remove_attempts(workspace, "");
+    }
+    drop(alone);
     let in_use = workspace.use_it()?;
     if !is_alone {
-        recover(workspace)?;
+        recover(workspace, &store)?;
     }
-    Ok(in_use)
+    Ok((in_use, store))
 }
 
 /// Ends the runs of dead drivers.
-fn recover(workspace: &Workspace) -> Result<()> {
-    let store = workspace.store()?;
+fn recover(workspace: &Workspace, store: &Store) -> Result<()> {
     let open = RunQuery { top_level_only: true, status: Some(RunStatus::Running), ..RunQuery::default() };
     for run in store.runs(&open)? {
         let directory = workspace.run_directory(&run.run_id);
@@ -61,7 +61,7 @@ fn recover(workspace: &Workspace) -> Result<()> {
         remember_finished(workspace, &run.run_id);
         let now = crate::driver::now_ms();
         let mut records = Vec::new();
-        for child in descendants(&store, &run)? {
+        for child in descendants(store, &run)? {
             if child.status == RunStatus::Running {
                 records.extend(ended(workspace, &child, now));
             }
@@ -108,7 +108,7 @@ fn update(run: &Run, status: RunStatus, now_ms: i64) -> Record {
     Record::UpdateRun { run_id: run.run_id.clone(), status, end_time_ms: Some(now_ms) }
 }
 
-fn descendants(store: &mlpipe_tracking::Store, run: &Run) -> Result<Vec<Run>> {
+fn descendants(store: &Store, run: &Run) -> Result<Vec<Run>> {
     let mut found = Vec::new();
     let mut parents = vec![run.run_id.clone()];
     while let Some(parent) = parents.pop() {

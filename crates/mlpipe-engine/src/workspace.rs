@@ -3,7 +3,7 @@
 //! ```text
 //! .mlpipe/store.db               tracked runs (mlpipe-tracking)
 //! .mlpipe/cas/ab/cdef...         content, by digest (mlpipe-artifacts)
-//! .mlpipe/digests/ab             digests of files, by what the files look like (mlpipe-artifacts)
+//! .mlpipe/digests/a              digests of files, by what the files look like (mlpipe-artifacts)
 //! .mlpipe/ac/ab/cdef....json     finished results, by fingerprint
 //! .mlpipe/artifacts/E/R/artifacts/   what run R of experiment E made (hard links into cas)
 //! .mlpipe/runs/R/                a pipeline run: journal.ndjson, lock, inputs/, logs/

@@ -151,16 +151,23 @@ fn python_package_directories(prefix: &Path) -> Vec<PathBuf> {
 
 /// ONNX Runtime libraries directly in a directory; the plain name first, then the highest version.
 fn libraries_in(directory: &Path) -> Vec<PathBuf> {
-    let mut found = entries(directory);
-    found.retain(|path| is_library_name(&file_name(path)) && path.is_file());
+    // A directory of the system holds thousands of other files.
+    let mut found = entries_where(directory, is_library_name);
+    found.retain(|path| path.is_file());
     found.sort_by_key(|path| std::cmp::Reverse(version_in_name(&file_name(path)).as_deref().and_then(minor_version)));
     found.sort_by_key(|path| file_name(path) != format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}"));
     found
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
+    entries_where(directory, |_| true)
+}
+
+/// Paths of the entries whose names are wanted, sorted.
+fn entries_where(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let listing = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = listing.map(|entry| entry.path()).collect();
+    let wanted = listing.filter(|entry| is_wanted(&entry.file_name().to_string_lossy()));
+    let mut paths: Vec<PathBuf> = wanted.map(|entry| entry.path()).collect();
     paths.sort();
     paths
 }

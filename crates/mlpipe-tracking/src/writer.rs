@@ -1,20 +1,24 @@
 //! [`Writer`]: takes records one at a time and writes them in groups, on a thread of its own.
 //!
 //! A transaction costs the same for one record as for hundreds, so the thread collects for [`MAX_WAIT`] after the first
-//! record, or until [`MAX_BATCH`] have come. When a group is refused, its records are applied one by one: a record that
-//! is refused takes no other along. When the store itself fails, nothing that comes later is written: what the store holds
-//! is always everything up to some moment.
+//! record, or until there are [`ENOUGH`]; it sleeps meanwhile, since being woken costs as much as writing a record does. When a
+//! group is refused, its records are applied one by one: a record that is refused takes no other along. When the store itself
+//! fails, nothing that comes later is written: what the store holds is always everything up to some moment.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::collections::VecDeque;
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{Error, Record, Result, Store};
 
 /// How long a record may wait for others.
 const MAX_WAIT: Duration = Duration::from_millis(20);
-/// How many records are written at once: each commit writes every page of an index that one of its rows belongs to, so
-/// large groups cost less per record.
+/// How many records are worth a transaction: whoever sends many sees them written while it goes on.
+const ENOUGH: usize = 250;
+/// How many records are written at once at most: each commit writes every page of an index that one of its rows belongs to,
+/// so large groups cost less per record.
 const MAX_BATCH: usize = 10_000;
 
 /// Writes records to a store in the background, in the order in which they are sent.
@@ -22,16 +26,68 @@ const MAX_BATCH: usize = 10_000;
 /// Dropping it without [`Writer::finish`] writes everything too, but then an error can only be logged.
 #[derive(Debug)]
 pub struct Writer {
-    /// Absent once the writer is being ended: that is what tells the thread.
-    sender: Option<Sender<Message>>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-#[derive(Debug)]
-enum Message {
-    Record(Box<Record>),
-    /// Write everything now and answer with the first error since the last answer.
-    Flush(Sender<Result<()>>),
+/// What was sent and not taken yet.
+#[derive(Debug, Default)]
+struct Queue {
+    pending: Mutex<Pending>,
+    /// The thread has a reason to look.
+    is_due: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    records: VecDeque<Record>,
+    /// Who wants to be told once all records are written.
+    flushes: Vec<mpsc::Sender<Result<()>>>,
+    /// Nothing more will be sent.
+    is_closed: bool,
+    /// The thread has ended, or never began: nothing more will be written.
+    is_abandoned: bool,
+}
+
+impl Queue {
+    /// A thread that panicked has left nothing half done.
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next group; none when there will not be one.
+    fn next(&self) -> Option<(Vec<Record>, Vec<mpsc::Sender<Result<()>>>)> {
+        let idle = |pending: &mut Pending| pending.records.is_empty() && !pending.is_urgent();
+        let pending = self.is_due.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let collecting = |pending: &mut Pending| pending.records.len() < ENOUGH && !pending.is_urgent();
+        let waited = self.is_due.wait_timeout_while(pending, MAX_WAIT, collecting);
+        let (mut pending, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if pending.records.is_empty() && pending.flushes.is_empty() {
+            return None;
+        }
+        let length = pending.records.len().min(MAX_BATCH);
+        let records = pending.records.drain(..length).collect();
+        let are_all = pending.records.is_empty();
+        Some((records, if are_all { std::mem::take(&mut pending.flushes) } else { Vec::new() }))
+    }
+}
+
+impl Pending {
+    /// Somebody waits for what there is.
+    fn is_urgent(&self) -> bool {
+        self.is_closed || !self.flushes.is_empty()
+    }
+}
+
+/// Tells whoever waits that the thread is gone, however it ended.
+struct Abandon(Arc<Queue>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        let mut pending = self.0.lock();
+        pending.is_abandoned = true;
+        pending.flushes.clear();
+    }
 }
 
 impl Writer {
@@ -39,19 +95,29 @@ impl Writer {
     ///
     /// When no thread can be started, [`Writer::flush`] and [`Writer::finish`] say so.
     pub fn start(store: Store) -> Self {
-        let (sender, receiver) = mpsc::channel();
+        let queue = Arc::<Queue>::default();
+        let abandon = Abandon(queue.clone());
         let thread = thread::Builder::new().name("mlpipe-tracking".to_owned()).spawn(move || {
             let mut batcher = Batcher { store, first_error: None, is_broken: false };
-            batcher.run(&receiver);
+            batcher.run(&abandon.0);
             batcher.first_error.map_or(Ok(()), Err)
         });
-        Self { sender: Some(sender), thread: thread.ok() }
+        Self { queue, thread: thread.ok() }
     }
 
     /// Hands over a record. Never waits: records that cannot be written yet are kept in memory.
     pub fn send(&self, record: Record) {
+        let mut pending = self.queue.lock();
         // A thread that has ended is reported by `flush` and `finish`.
-        let _ = self.post(Message::Record(Box::new(record)));
+        if pending.is_abandoned {
+            return;
+        }
+        pending.records.push_back(record);
+        let is_due = pending.records.len() == 1 || pending.records.len() == ENOUGH;
+        drop(pending);
+        if is_due {
+            self.queue.is_due.notify_one();
+        }
     }
 
     /// Waits until everything sent so far is in the store.
@@ -60,7 +126,13 @@ impl Writer {
     /// The first error since the last call, whichever record it was about; [`Error::WriterStopped`].
     pub fn flush(&self) -> Result<()> {
         let (answer, answered) = mpsc::channel();
-        self.post(Message::Flush(answer))?;
+        let mut pending = self.queue.lock();
+        if pending.is_abandoned {
+            return Err(Error::WriterStopped);
+        }
+        pending.flushes.push(answer);
+        drop(pending);
+        self.queue.is_due.notify_one();
         answered.recv().map_err(|_| Error::WriterStopped)?
     }
 
@@ -72,13 +144,9 @@ impl Writer {
         self.end()
     }
 
-    fn post(&self, message: Message) -> Result<()> {
-        let sender = self.sender.as_ref().ok_or(Error::WriterStopped)?;
-        sender.send(message).map_err(|_| Error::WriterStopped)
-    }
-
     fn end(&mut self) -> Result<()> {
-        self.sender = None;
+        self.queue.lock().is_closed = true;
+        self.queue.is_due.notify_one();
         let thread = self.thread.take().ok_or(Error::WriterStopped)?;
         thread.join().unwrap_or(Err(Error::WriterStopped))
     }
@@ -104,14 +172,13 @@ struct Batcher {
 }
 
 impl Batcher {
-    /// Writes until the senders are gone and everything they sent is written.
-    fn run(&mut self, receiver: &Receiver<Message>) {
-        while let Ok(message) = receiver.recv() {
-            let (records, flush) = collect(message, receiver);
+    /// Writes until the queue is closed and everything in it is written.
+    fn run(&mut self, queue: &Queue) {
+        while let Some((records, flushes)) = queue.next() {
             self.write(&records);
-            if let Some(answer) = flush {
+            for flush in flushes {
                 // Whoever asked may have gone: the error then stays to be reported.
-                if let Err(mpsc::SendError(Err(error))) = answer.send(self.answer()) {
+                if let Err(mpsc::SendError(Err(error))) = flush.send(self.answer()) {
                     self.first_error = Some(error);
                 }
             }
@@ -127,7 +194,7 @@ impl Batcher {
     }
 
     fn write(&mut self, records: &[Record]) {
-        if self.is_broken {
+        if self.is_broken || records.is_empty() {
             return;
         }
         match self.store.apply(records) {
@@ -156,24 +223,6 @@ impl Batcher {
     fn note(&mut self, error: Error, record: &Record) {
         tracing::warn!(run_id = %record.run_id(), "a record was not written to the tracking store");
         self.first_error.get_or_insert(error);
-    }
-}
-
-/// Returns the records of the next group, beginning with `first`, and who asked to be told when they are written.
-fn collect(first: Message, receiver: &Receiver<Message>) -> (Vec<Record>, Option<Sender<Result<()>>>) {
-    let deadline = Instant::now() + MAX_WAIT;
-    let mut records = Vec::new();
-    let mut next = Ok(first);
-    loop {
-        match next {
-            Ok(Message::Record(record)) => records.push(*record),
-            Ok(Message::Flush(answer)) => return (records, Some(answer)),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return (records, None),
-        }
-        if records.len() >= MAX_BATCH {
-            return (records, None);
-        }
-        next = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -13,13 +13,13 @@ use rustix::process::Signal;
 
 use super::{Driver, GRACE, LOOK_AGAIN, Message, OUTPUT_DIRECTORY_VARIABLE, RunningAttempt, label, now_ms};
 use crate::attempt::{Attempt, AttemptItem, Control, Failure, Finished, batch_file};
-use crate::cache::Action;
+use crate::cache::{Action, Reusable};
 use crate::document::{StepStatus, Update};
 use crate::error::Result;
 use crate::inputs::make_directory;
 use crate::journal::Entry;
 use crate::prepare::{Places, View};
-use crate::recorder::TaskRecord;
+use crate::recorder::{TaskRecord, Work};
 use crate::scheduler::{Event, TaskIndex};
 use crate::usage::Usage;
 
@@ -185,7 +185,7 @@ impl<'a> Driver<'a> {
     pub(super) fn task_started(&mut self, index: TaskIndex, log: &Path) -> Result<()> {
         let attempts = self.scheduler.task(index).attempts;
         let run_id = self.tasks[index.0].row.run_id.clone().expect("set when the attempt is put together");
-        self.record_start(index, &run_id, None)?;
+        self.record(index, &run_id, None)?;
         let run = &mut self.tasks[index.0];
         run.started = Some(Instant::now());
         run.row.attempts = attempts;
@@ -200,7 +200,8 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    pub(super) fn record_start(&mut self, index: TaskIndex, run_id: &RunId, cached_from: Option<&RunId>) -> Result<()> {
+    /// Records that a task's work begins, or that it was `done` before.
+    pub(super) fn record(&mut self, index: TaskIndex, run_id: &RunId, done: Option<&Reusable>) -> Result<()> {
         let view = View { scheduler: &self.scheduler, outputs: &self.outputs };
         let params = self.preparer.recorded(&view, index, |upstream| {
             self.tasks[upstream.0].row.run_id.as_ref().map_or_else(String::new, RunId::to_string)
@@ -210,7 +211,11 @@ impl<'a> Driver<'a> {
             false => self.preparer.input_items(&view, index),
         };
         let run = &self.tasks[index.0];
-        self.recorder.task_started(TaskRecord {
+        let work = match done {
+            Some(action) => Work::Done { by: &action.run_id, metrics: &action.metrics },
+            None => Work::Begins(&run.row.reason),
+        };
+        self.recorder.task(TaskRecord {
             step: self.scheduler.task(index).step,
             label: &label(&run.row),
             key: run.row.key.as_deref(),
@@ -218,8 +223,7 @@ impl<'a> Driver<'a> {
             params,
             inputs,
             fingerprint: self.fingerprint(index).to_string(),
-            reason: run.row.reason.clone(),
-            cached_from,
+            work,
             time_ms: now_ms(),
         });
         Ok(())

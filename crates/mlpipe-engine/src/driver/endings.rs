@@ -49,6 +49,13 @@ impl<'a> Driver<'a> {
         index
     }
 
+    /// Keeps under which fingerprint a task was last finished.
+    pub(super) fn remember(&mut self, index: TaskIndex) {
+        let fingerprint = self.fingerprint(index);
+        self.latest.set(&label(&self.tasks[index.0].row), fingerprint);
+    }
+
+    /// Ends a task that was started.
     pub(super) fn end_task(
         &mut self,
         index: TaskIndex,
@@ -58,17 +65,12 @@ impl<'a> Driver<'a> {
         self.tasks[index.0].row.status = status;
         if status == StepStatus::Done {
             self.tasks[index.0].row.error = None;
-        }
-        if matches!(status, StepStatus::Done | StepStatus::Cached) {
-            let fingerprint = self.fingerprint(index);
-            self.latest.set(&label(&self.tasks[index.0].row), fingerprint);
+            self.remember(index);
         }
         let run_id = self.tasks[index.0].row.run_id.as_ref().expect("a task that ended has a run");
         self.recorder.task_ended(self.scheduler.task(index).step, run_id, status, metrics, now_ms());
-        if status != StepStatus::Cached {
-            // What is announced is not lost, even if this process is killed now.
-            self.recorder.flush()?;
-        }
+        // What is announced is not lost, even if this process is killed now.
+        self.recorder.flush()?;
         self.announce_end(index)
     }
 

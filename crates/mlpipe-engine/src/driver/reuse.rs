@@ -1,7 +1,8 @@
 //! Work that need not be done: finished before, here or elsewhere, or being done by another driver right now.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver};
 
 use mlpipe_artifacts::Digest;
 use mlpipe_tracking::RunId;
@@ -11,35 +12,92 @@ use crate::cache::{Lookup, Reusable};
 use crate::document::{StepStatus, Update};
 use crate::error::Result;
 use crate::outputs::Outputs;
-use crate::prepare::{Reason, Sought, TOGETHER, View, look_up_all};
+use crate::prepare::{FEW, Reason, Sought, TOGETHER, View};
 use crate::scheduler::{Command, Event, TaskIndex, TaskState};
 use crate::work_lock::{Claim, WorkLock};
 
-impl<'a> Driver<'a> {
-    /// Looks for the work of many tasks at the same time, when the next commands are to prepare many.
-    pub(super) fn look_ahead(&mut self, commands: &VecDeque<Command>) -> Result<()> {
-        if self.ahead > 0 {
-            self.ahead -= 1;
-            return Ok(());
+/// How many tasks one thread looks up in one go.
+const PART: usize = 8;
+
+/// Lookups for commands that come soon.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// How many of the next commands were looked at.
+    commands: usize,
+    sought: HashMap<TaskIndex, Sought>,
+    /// Answers that are still to come, in the order of the commands.
+    parts: VecDeque<Receiver<Part>>,
+    /// Answers that nobody has asked for yet.
+    found: HashMap<TaskIndex, Lookup>,
+}
+
+/// What one thread found.
+type Part = Vec<(TaskIndex, Lookup)>;
+
+impl Ahead {
+    /// Returns a task that was sought, and what was found if another thread has looked, or looks just now.
+    fn take(&mut self, index: TaskIndex) -> Option<(Sought, Option<Lookup>)> {
+        let sought = self.sought.remove(&index)?;
+        while sought.refused.is_none()
+            && !self.found.contains_key(&index)
+            && let Some(part) = self.parts.pop_front()
+        {
+            // A thread that panicked sends nothing.
+            self.found.extend(part.recv().unwrap_or_default());
         }
-        let next = commands.iter().take(TOGETHER).map_while(|command| match command {
-            Command::Prepare(index) => Some(*index),
-            _ => None,
-        });
-        let next: Vec<TaskIndex> = next.collect();
-        self.ahead = next.len().saturating_sub(1);
-        self.looked_up.clear();
-        let mut sought = Vec::with_capacity(next.len());
-        for index in next {
+        Some((sought, self.found.remove(&index)))
+    }
+}
+
+impl<'a> Driver<'a> {
+    /// Has the work of the tasks that come next looked for, on other threads and many at a time, before it is asked for.
+    pub(super) fn look_ahead<'lookups>(
+        &mut self,
+        lookups: &rayon::Scope<'lookups>,
+        commands: &VecDeque<Command>,
+    ) -> Result<()>
+    where
+        'a: 'lookups,
+    {
+        if self.ahead.commands <= TOGETHER / 2 {
+            let next = commands.iter().skip(self.ahead.commands).take(TOGETHER).map_while(|command| match command {
+                Command::Prepare(index) => Some(*index),
+                _ => None,
+            });
+            let next: Vec<TaskIndex> = next.collect();
+            if next.len() >= FEW {
+                self.seek(lookups, &next)?;
+                self.ahead.commands += next.len();
+            }
+        }
+        self.ahead.commands = self.ahead.commands.saturating_sub(1);
+        Ok(())
+    }
+
+    fn seek<'lookups>(&mut self, lookups: &rayon::Scope<'lookups>, tasks: &[TaskIndex]) -> Result<()>
+    where
+        'a: 'lookups,
+    {
+        let mut wanted = Vec::with_capacity(tasks.len());
+        for index in tasks.iter().copied() {
             let view = View { scheduler: &self.scheduler, outputs: &self.outputs };
             let task = self.scheduler.task(index);
             if task.state == TaskState::Preparing && !self.preparer.excludes(&view, index) {
-                let repeats = self.request.scope.repeats(task.step);
-                sought.push(self.preparer.sought(&view, index, repeats)?);
+                let sought = self.preparer.sought(&view, index, self.request.scope.repeats(task.step))?;
+                wanted.extend(sought.refused.is_none().then_some((index, sought.fingerprint)));
+                self.ahead.sought.insert(index, sought);
             }
         }
-        let answers = look_up_all(self.workspace, &self.latest, &sought);
-        self.looked_up.extend(sought.into_iter().zip(answers).map(|(sought, answer)| (sought.index, (sought, answer))));
+        let workspace = self.workspace;
+        for part in wanted.chunks(PART).map(<[_]>::to_vec) {
+            let (sender, receiver) = mpsc::sync_channel(1);
+            self.ahead.parts.push_back(receiver);
+            lookups.spawn(move |_| {
+                let look_up = |(index, fingerprint)| (index, workspace.find_or_fetch_action(fingerprint));
+                // The driver may have failed by now.
+                let _ = sender.send(part.into_iter().map(look_up).collect());
+            });
+        }
         Ok(())
     }
 
@@ -48,15 +106,16 @@ impl<'a> Driver<'a> {
         if self.preparer.excludes(&view, index) {
             return Ok(Event::Excluded { task: index });
         }
-        let (Sought { image, fingerprint, .. }, (action, reason)) = match self.looked_up.remove(&index) {
+        let (sought, found) = match self.ahead.take(index) {
             Some(known) => known,
             None => {
                 let repeats = self.request.scope.repeats(self.scheduler.task(index).step);
-                let sought = [self.preparer.sought(&view, index, repeats)?];
-                let answers = look_up_all(self.workspace, &self.latest, &sought);
-                sought.into_iter().zip(answers).next().expect("one was asked for")
+                (self.preparer.sought(&view, index, repeats)?, None)
             }
         };
+        let found = found.or_else(|| sought.look_up(self.workspace));
+        let (action, reason) = sought.answer(self.workspace, &self.latest, found);
+        let Sought { image, fingerprint, .. } = sought;
         if let Reason::ContentDamaged(digest) = reason {
             self.workspace.content().discard(digest)?;
         }
@@ -83,14 +142,16 @@ impl<'a> Driver<'a> {
         let run_id = RunId::random();
         outputs.directory = Some(self.place(&run_id, &action.tree)?);
         let collections = outputs.collections();
-        self.record_start(index, &run_id, Some(&action.run_id))?;
+        self.record(index, &run_id, Some(action))?;
         self.recorder.artifacts(&run_id, &outputs)?;
         self.outputs.insert(index, outputs);
         let row = &mut self.tasks[index.0].row;
         row.run_id = Some(run_id);
         row.duration_s = action.duration_s;
         row.reused_from = Some(action.run_id.clone());
-        self.end_task(index, StepStatus::Cached, &action.metrics)?;
+        row.status = StepStatus::Cached;
+        self.remember(index);
+        self.announce_end(index)?;
         Ok(Event::Reused { task: index, collections })
     }
 

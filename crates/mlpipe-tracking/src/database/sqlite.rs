@@ -6,6 +6,9 @@ use rusqlite::{Connection, ToSql, params_from_iter};
 use super::{Row, Value};
 use crate::DatabaseError;
 
+/// How many rows one statement inserts when there are so many.
+const ROWS_TOGETHER: usize = 32;
+
 /// An open SQLite file.
 pub(crate) struct SqliteConnection(Connection);
 
@@ -53,7 +56,7 @@ impl SqliteConnection {
         Ok(answer)
     }
 
-    /// Runs one statement per row: SQLite has no round trips to save.
+    /// Inserts many rows with each statement: opening a table and its indexes costs as much as inserting a row.
     pub(crate) fn insert(
         &mut self,
         table: &str,
@@ -61,15 +64,23 @@ impl SqliteConnection {
         conflict: &str,
         values: &[Value<'_>],
     ) -> Result<u64, DatabaseError> {
-        let parameters = (1..=columns.len()).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ");
-        let sql = format!("INSERT INTO {table} ({}) VALUES ({parameters}) {conflict}", columns.join(", "));
-        let mut statement = self.0.prepare_cached(&sql)?;
+        let many = values.len() / (columns.len() * ROWS_TOGETHER) * (columns.len() * ROWS_TOGETHER);
+        let (many, few) = values.split_at(many);
         let mut changed = 0;
-        for row in values.chunks(columns.len()) {
-            for (index, value) in row.iter().enumerate() {
-                statement.raw_bind_parameter(index + 1, value)?;
+        for (values, rows) in [(many, ROWS_TOGETHER), (few, 1)] {
+            if values.is_empty() {
+                continue;
             }
-            changed += statement.raw_execute()? as u64;
+            let row = format!("({})", vec!["?"; columns.len()].join(", "));
+            let all = vec![row.as_str(); rows].join(", ");
+            let sql = format!("INSERT INTO {table} ({}) VALUES {all} {conflict}", columns.join(", "));
+            let mut statement = self.0.prepare_cached(&sql)?;
+            for values in values.chunks(columns.len() * rows) {
+                for (index, value) in values.iter().enumerate() {
+                    statement.raw_bind_parameter(index + 1, value)?;
+                }
+                changed += statement.raw_execute()? as u64;
+            }
         }
         Ok(changed)
     }
