@@ -84,14 +84,13 @@ impl<'a> DataSet<'a> {
     /// As [`text`](Self::text), of an element that was found.
     pub(crate) fn value(&self, element: &Element) -> Option<Cow<'a, str>> {
         if let Some(plain) = self.plain(element) {
-            return (!plain.is_empty()).then_some(Cow::Borrowed(plain));
+            let is_padded = plain.split('\\').any(|value| value.starts_with(PADDING) || value.ends_with(PADDING));
+            let value = if is_padded { Cow::Owned(without_padding(plain)) } else { Cow::Borrowed(plain) };
+            return (!value.trim_matches('\\').is_empty()).then_some(value);
         }
         let joined = match self.numbers_of(element) {
             Some(numbers) => numbers.iter().map(f64::to_string).collect::<Vec<_>>().join("\\"),
-            None if is_text(element.vr) => {
-                let text = self.decoded(element);
-                text.split('\\').map(|value| value.trim_matches(PADDING)).collect::<Vec<_>>().join("\\")
-            }
+            None if is_text(element.vr) => without_padding(&self.decoded(element)),
             None => return None,
         };
         (!joined.trim_matches('\\').is_empty()).then_some(Cow::Owned(joined))
@@ -102,10 +101,10 @@ impl<'a> DataSet<'a> {
         self.element(tag).is_some_and(|element| self.value(element).is_some())
     }
 
-    /// The text of nearly all elements: one value that needs no decoding.
+    /// The text of nearly all elements: one that needs no decoding.
     fn plain(&self, element: &Element) -> Option<&'a str> {
         let raw = self.bytes.get(element.value..element.end).filter(|raw| is_text(element.vr) && raw.is_ascii())?;
-        let text = std::str::from_utf8(raw).ok().filter(|text| !text.contains(['\\', '\u{1b}']))?;
+        let text = std::str::from_utf8(raw).ok().filter(|text| !text.contains('\u{1b}'))?;
         Some(text.trim_matches(PADDING))
     }
 
@@ -138,6 +137,11 @@ impl<'a> DataSet<'a> {
             _ => return None,
         })
     }
+}
+
+/// The values of a text, each without padding.
+fn without_padding(text: &str) -> String {
+    text.split('\\').map(|value| value.trim_matches(PADDING)).collect::<Vec<_>>().join("\\")
 }
 
 /// Reads values of `N` bytes each, turned to little endian first.
