@@ -102,7 +102,7 @@ fn experiments_are_made_renamed_deleted_and_restored() {
         let empty = NewExperiment::default();
         assert_eq!(code(store.create_experiment(&empty, "x")), ErrorCode::InvalidParameterValue);
         assert_eq!(code(store.experiment("99999999")), ErrorCode::ResourceDoesNotExist);
-        assert_eq!(code(store.experiment("abc")), ErrorCode::ResourceDoesNotExist);
+        assert_eq!(code(store.experiment("abc")), ErrorCode::InvalidParameterValue);
 
         store.rename_experiment(&id, "thorax").expect("renamed");
         assert_eq!(store.experiment_by_name("thorax").expect("there").experiment_id, id);
