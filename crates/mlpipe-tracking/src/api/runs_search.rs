@@ -2,7 +2,8 @@
 //!
 //! Three ways, by the order that is asked for. The newest first: along the index of the experiment, each page going on
 //! where the last one ended. By a metric, in one experiment: along the index of its values, then the runs where it is
-//! not a number, then those without it. Anything else is sorted.
+//! not a number, then those without it. Anything else is sorted. When few runs meet a filter on a metric, they are looked
+//! up first.
 
 use crate::conditions::Conditions;
 use crate::database::{Connection, Value};
