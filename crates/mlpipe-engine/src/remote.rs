@@ -16,6 +16,9 @@ use mlpipe_artifacts::{ContentStore, Digest};
 use crate::cache::Action;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What to do about a 401.
+const UNKNOWN: &str =
+    "give a token of `mlpipe tokens create` in MLPIPE_REMOTE_CACHE_TOKEN or --remote-cache-token-file";
 /// Largest record of finished work that is taken in.
 const MAX_ACTION_BYTES: u64 = 64 << 20;
 
@@ -34,11 +37,11 @@ struct Uploads {
 }
 
 impl RemoteCache {
-    /// Uses the cache at `url`, as in `http://cache:5000/cache`. Nothing is asked of it yet.
+    /// Uses the cache at `url`, as in `http://cache:5000/cache`, as the user whose token it is. Nothing is asked of it yet.
     ///
     /// # Errors
-    /// A message when the address is not one of plain HTTP.
-    pub(crate) fn new(url: &str, content: ContentStore) -> Result<Self, String> {
+    /// A message when the address is not one of plain HTTP, or the token cannot be one.
+    pub(crate) fn new(url: &str, token: Option<&str>, content: ContentStore) -> Result<Self, String> {
         if !url.starts_with("http://") {
             return Err(format!(
                 "`{url}` must begin with http://; put a tunnel or proxy in front of an encrypted cache"
@@ -48,6 +51,7 @@ impl RemoteCache {
         let client = Arc::new(Client {
             agent: config.build().into(),
             base: url.trim_end_matches('/').to_owned(),
+            authorization: token.map(Authorization::bearer).transpose()?,
             content,
             given_up: AtomicBool::new(false),
         });
@@ -87,10 +91,29 @@ impl RemoteCache {
     }
 }
 
+/// The value of a header that says who we are; never printed.
+struct Authorization(String);
+
+impl Authorization {
+    fn bearer(token: &str) -> Result<Self, String> {
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("the remote cache's token is empty or has characters that no token has".to_owned());
+        }
+        Ok(Self(format!("Bearer {token}")))
+    }
+}
+
+impl std::fmt::Debug for Authorization {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Authorization(..)")
+    }
+}
+
 #[derive(Debug)]
 struct Client {
     agent: ureq::Agent,
     base: String,
+    authorization: Option<Authorization>,
     content: ContentStore,
     given_up: AtomicBool,
 }
@@ -134,23 +157,35 @@ impl Client {
     fn upload(&self, fingerprint: Digest, action: &Action) -> Result<(), String> {
         for entry in &action.tree.entries {
             let url = self.content_url(entry.digest);
-            let known = self.agent.head(&url).call().map_err(text)?.status();
+            let known = self.signed(self.agent.head(&url)).call().map_err(text)?.status();
             if known.is_success() {
                 continue;
             }
+            if known.as_u16() == 401 {
+                return Err(format!("{url} asks who this is: {UNKNOWN}"));
+            }
             let file = File::open(self.content.content_path(entry.digest)).map_err(text)?;
-            accepted(self.agent.put(&url).send(file).map_err(text)?)?;
+            accepted(self.signed(self.agent.put(&url)).send(file).map_err(text)?)?;
         }
         let bytes = serde_json::to_vec(action).map_err(text)?;
-        accepted(self.agent.put(&self.action_url(fingerprint)).send(&bytes[..]).map_err(text)?)
+        let request = self.signed(self.agent.put(&self.action_url(fingerprint)));
+        accepted(request.send(&bytes[..]).map_err(text)?)
     }
 
     fn get(&self, url: &str) -> Result<Option<ureq::http::Response<ureq::Body>>, String> {
-        let answer = self.agent.get(url).call().map_err(text)?;
+        let answer = self.signed(self.agent.get(url)).call().map_err(text)?;
         match answer.status().as_u16() {
             200 => Ok(Some(answer)),
             404 => Ok(None),
+            401 => Err(format!("{url} asks who this is: {UNKNOWN}")),
             status => Err(format!("{url} answered {status}")),
+        }
+    }
+
+    fn signed<Body>(&self, request: ureq::RequestBuilder<Body>) -> ureq::RequestBuilder<Body> {
+        match &self.authorization {
+            Some(Authorization(value)) => request.header("Authorization", value),
+            None => request,
         }
     }
 

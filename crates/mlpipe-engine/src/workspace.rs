@@ -70,12 +70,12 @@ impl Workspace {
         })
     }
 
-    /// Looks for finished work in a remote cache too, and sends it there.
+    /// Looks for finished work in a remote cache too, and sends it there, as the user whose token it is.
     ///
     /// # Errors
-    /// A message when the address cannot be used.
-    pub fn with_remote_cache(mut self, url: &str) -> std::result::Result<Self, String> {
-        self.remote = Some(RemoteCache::new(url, self.content.clone())?);
+    /// A message when the address or the token cannot be used.
+    pub fn with_remote_cache(mut self, url: &str, token: Option<&str>) -> std::result::Result<Self, String> {
+        self.remote = Some(RemoteCache::new(url, token, self.content.clone())?);
         Ok(self)
     }
 

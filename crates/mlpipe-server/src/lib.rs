@@ -43,7 +43,7 @@ use access::Access;
 use api::error::{ApiError, Code};
 use artifacts::{Artifacts, Shown};
 use audit::Audit;
-use webhooks::{Deliveries, Reach, Webhooks};
+use webhooks::{Deliveries, Reach, SecretKey, Webhooks};
 
 /// Where artifacts of experiments lie for clients of the proxy.
 const PROXY_ROOT: &str = "mlflow-artifacts:";
@@ -55,7 +55,7 @@ pub struct ServerOptions {
     pub state_directory: PathBuf,
     /// The tracking store: a path, `sqlite:///...` or `postgresql://...`; none for `store.db` in the state directory.
     pub backend_store_uri: Option<String>,
-    /// Where artifacts are kept: a folder; none for `artifacts/` in the state directory.
+    /// Where artifacts are kept: a folder, or a bucket as in `s3://bucket/prefix`; none for `artifacts/` in the state directory.
     pub artifacts_destination: Option<String>,
     /// Whether artifacts are served at all.
     pub serve_artifacts: bool,
@@ -166,22 +166,19 @@ fn shared(options: &ServerOptions, address: SocketAddr) -> Result<Shared> {
     if options.auth && Accounts::new(&store).list_users().is_ok_and(|users| users.is_empty()) {
         return Err(Error::NoUsers);
     }
-    let folder = folder(options)?;
-    let opened = |path: &PathBuf| {
-        Artifacts::open(path).map_err(|source| Error::File { what: "artifact folder", path: path.clone(), source })
-    };
-    let artifacts = folder.as_ref().map(opened).transpose()?;
+    let (artifacts, shown) = artifacts(options)?;
     let audit = options
         .audit_log
         .as_ref()
         .map(|path| Audit::open(path).map_err(|source| Error::File { what: "audit log", path: path.clone(), source }));
     let reach = if options.webhooks_allow_private { Reach::Private } else { Reach::Public };
-    let deliveries = Deliveries::new(reach, Arc::clone(&store), tokio::runtime::Handle::current());
+    let key = SecretKey::of(&options.state_directory);
+    let deliveries = Deliveries::new(reach, key, Arc::clone(&store), tokio::runtime::Handle::current());
     deliveries.resume();
     Ok(Shared {
         content,
         actions: options.state_directory.join("ac"),
-        shown: Shown::new(folder.as_deref()),
+        shown,
         store,
         artifacts,
         artifact_root,
@@ -193,22 +190,23 @@ fn shared(options: &ServerOptions, address: SocketAddr) -> Result<Shared> {
     })
 }
 
-/// The local folder of artifacts; none when they are not served.
-fn folder(options: &ServerOptions) -> Result<Option<PathBuf>> {
+/// The artifacts, unless they are not served, and how their URIs look.
+fn artifacts(options: &ServerOptions) -> Result<(Option<Artifacts>, Shown)> {
     if !options.serve_artifacts {
-        return Ok(None);
+        return Ok((None, Shown::default()));
     }
-    let Some(destination) = &options.artifacts_destination else {
-        return Ok(Some(options.state_directory.join("artifacts")));
+    let own = options.state_directory.join("artifacts");
+    let folder = match &options.artifacts_destination {
+        None => own,
+        Some(destination) => match destination.split_once("://") {
+            None => PathBuf::from(destination),
+            Some(("file", path)) => PathBuf::from(path),
+            Some(_) => return Ok((Some(Artifacts::open_bucket(destination, &own)?), Shown::bucket(destination))),
+        },
     };
-    match destination.split_once("://") {
-        None => Ok(Some(PathBuf::from(destination))),
-        Some(("file", path)) => Ok(Some(PathBuf::from(path))),
-        Some((scheme, _)) => Err(Error::Destination {
-            destination: destination.clone(),
-            message: format!("this mlpipe knows no `{scheme}:`; give a folder"),
-        }),
-    }
+    let opened = Artifacts::open(&folder);
+    let opened = opened.map_err(|source| Error::File { what: "artifact folder", path: folder.clone(), source })?;
+    Ok((Some(opened), Shown::new(Some(&folder))))
 }
 
 fn router(shared: Arc<Shared>) -> Router {

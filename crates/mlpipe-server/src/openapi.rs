@@ -27,10 +27,11 @@ fn build() -> Value {
         if route.method == axum::http::Method::GET {
             parameters.extend(others.iter().map(|field| parameter(field, "query")));
         } else {
+            let is_required = others.iter().any(|field| field.is_required);
             let schema = object(others.into_iter());
             operation.insert(
                 "requestBody".to_owned(),
-                json!({"required": true, "content": {"application/json": {"schema": schema}}}),
+                json!({"required": is_required, "content": {"application/json": {"schema": schema}}}),
             );
         }
         operation.insert("parameters".to_owned(), parameters.into());
@@ -71,9 +72,14 @@ fn schema(field: &Field) -> Value {
 }
 
 fn object<'a>(fields: impl Iterator<Item = &'a Field> + Clone) -> Value {
-    let properties: Map<_, _> = fields.clone().map(|field| (field.name.to_owned(), schema(field))).collect();
+    let properties: Map<_, _> = fields.clone().map(|field| (field.name.to_owned(), property(field))).collect();
     let required: Vec<_> = fields.filter(|field| field.is_required).map(|field| field.name).collect();
     json!({"type": "object", "properties": properties, "required": required})
+}
+
+/// In a body, null is a field that is not set.
+fn property(field: &Field) -> Value {
+    if field.is_required { schema(field) } else { json!({"anyOf": [schema(field), {"type": "null"}]}) }
 }
 
 fn responses() -> Value {
@@ -87,7 +93,6 @@ fn responses() -> Value {
         "409": error("the state does not allow it"),
         "413": error("the body is too large"),
         "429": error("too many attempts"),
-        "501": error("not offered by this server"),
         "503": error("the store cannot do it now; try again"),
     })
 }

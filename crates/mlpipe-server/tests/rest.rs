@@ -91,7 +91,9 @@ fn openapi_document_has_every_operation_with_its_fields() {
     assert!(paths.len() > 60, "{}", paths.len());
     let batch =
         &paths["/api/2.0/mlflow/runs/log-batch"]["post"]["requestBody"]["content"]["application/json"]["schema"];
-    assert_eq!(batch["properties"]["metrics"]["items"]["required"], json!(["key", "value", "timestamp"]));
+    let metrics = &batch["properties"]["metrics"]["anyOf"];
+    assert_eq!(metrics[0]["items"]["required"], json!(["key", "value", "timestamp"]));
+    assert_eq!(metrics[1], json!({"type": "null"}), "in a body null is unset");
 }
 
 #[test]

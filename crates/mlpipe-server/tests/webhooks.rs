@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, channel};
 use common::{Server, unique};
 use serde_json::{Value, json};
 
-/// A request that was received: headers in lower case, body.
-type Received = (Vec<(String, String)>, Value);
+/// A request that was received: headers in lower case, body, its text.
+type Received = (Vec<(String, String)>, Value, String);
 
 /// Answers requests with these statuses, the last one for all that follow.
 fn receiver(statuses: &'static [u16]) -> (String, Receiver<Received>) {
@@ -33,7 +33,8 @@ fn receiver(statuses: &'static [u16]) -> (String, Receiver<Received>) {
             let status = statuses[count.min(statuses.len() - 1)];
             write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
                 .expect("answered");
-            if sender.send((headers, serde_json::from_slice(&body).expect("JSON"))).is_err() {
+            let text = String::from_utf8(body).expect("UTF-8");
+            if sender.send((headers, serde_json::from_str(&text).expect("JSON"), text)).is_err() {
                 return;
             }
         }
@@ -102,4 +103,43 @@ fn private_addresses_are_refused_unless_allowed() {
         let answer = server.post("/webhooks", &json!({"name": "ci", "url": url, "events": events}));
         assert_eq!(answer.code(), (400, "INVALID_PARAMETER_VALUE".to_owned()), "{url}");
     }
+}
+
+#[test]
+fn secrets_are_neither_shown_nor_readable_in_the_store_and_still_sign() {
+    let server = Server::with(|options| options.webhooks_allow_private = true);
+    let (url, received) = receiver(&[200]);
+    let events = json!([{"entity": "REGISTERED_MODEL", "action": "CREATED"}]);
+    let secret = "hush-hush-hush-hush";
+    let made = server.post("/webhooks", &json!({"name": "ci", "url": url, "events": events, "secret": secret}));
+    let id = made.json()["webhook"]["webhook_id"].as_str().expect("an id").to_owned();
+    let changed = server.call("PATCH", &format!("/webhooks/{id}"), &[], &json!({"description": "d"}));
+    let one = server.get(&format!("/api/2.0/mlflow/webhooks/{id}"));
+    let all = server.get("/api/2.0/mlflow/webhooks");
+    for answer in [&made, &changed, &one, &all] {
+        assert!(answer.status == 200 && !String::from_utf8_lossy(&answer.body).contains("hush"));
+    }
+    let store = ["store.db", "store.db-wal"].map(|name| std::fs::read(server.path().join(name)).unwrap_or_default());
+    let holds = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(store.iter().any(|bytes| holds(bytes, &id)), "the webhook is in the store");
+    assert!(!store.iter().any(|bytes| holds(bytes, secret)), "the secret is readable in the store");
+
+    server.post(&format!("/webhooks/{id}/test"), &json!({}));
+    let told = received.recv().expect("told");
+    let (delivery, timestamp) = (header(&told, "x-mlflow-delivery-id"), header(&told, "x-mlflow-timestamp"));
+    let body = told.2.clone();
+    assert_eq!(header(&told, "x-mlflow-signature"), signature(secret, &format!("{delivery}.{timestamp}.{body}")));
+}
+
+/// HMAC-SHA256 for a key below the size of a block, as MLflow's documentation tells receivers to check it.
+fn signature(secret: &str, content: &str) -> String {
+    use base64::Engine;
+    use sha2::{Digest, Sha256};
+    let mut key = [0; 64];
+    key[..secret.len()].copy_from_slice(secret.as_bytes());
+    let hash = |pad: u8, content: &[u8]| {
+        Sha256::new().chain_update(key.map(|byte| byte ^ pad)).chain_update(content).finalize()
+    };
+    let signed = hash(0x5c, &hash(0x36, content.as_bytes()));
+    format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(signed))
 }

@@ -26,6 +26,19 @@ pub(crate) fn check_key(run_id: &str, kind: &'static str, key: &str) -> Result<(
     }
 }
 
+/// Says in MLflow's words what is wrong with a key; `kind` is "param", "metric" or "tag".
+pub(crate) fn key_message(kind: &str, key: &str, reason: &str) -> String {
+    let (what, parameter) = match kind {
+        "metric" => ("Metric name", "name"),
+        "param" => ("Param key", "key"),
+        _ => ("key", "key"),
+    };
+    if is_longer(key, MAX_KEY_CHARS) {
+        return format!("'{what}' exceeds the maximum length of {MAX_KEY_CHARS} characters");
+    }
+    format!("Invalid value {} for parameter '{parameter}' supplied: {reason}", serde_json::json!(key))
+}
+
 /// Refuses a name that MLflow does not allow for an experiment.
 pub(crate) fn check_experiment_name(name: &str) -> Result<()> {
     let refused = |reason| Err(Error::InvalidExperimentName { name: name.to_owned(), reason });
@@ -57,7 +70,7 @@ fn cut<'a>(run_id: &str, kind: &str, key: &str, value: &'a str, max_chars: usize
 /// Refuses a tag of an experiment or of a model that MLflow does not allow.
 pub(crate) fn check_tag(key: &str, value: &str, max_chars: usize) -> Result<()> {
     if let Some(reason) = key_fault(key) {
-        return Err(Error::invalid(format!("Invalid tag name: '{key}': {reason}")));
+        return Err(Error::invalid(key_message("tag", key, reason)));
     }
     if is_longer(value, max_chars) {
         return Err(Error::invalid(format!(
@@ -75,11 +88,16 @@ fn key_fault(key: &str) -> Option<&'static str> {
         return Some("it has more than 250 characters");
     }
     if !key.chars().all(|character| character.is_alphanumeric() || "_-. :/".contains(character)) {
-        return Some("only letters, digits, `_`, `-`, `.`, space, `:` and `/` are allowed");
+        return Some(
+            "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and \
+             slashes (/).",
+        );
     }
     // Keys may be paths, so two keys must not be the same path.
     if key.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-        return Some("as a path it is not in its plain form");
+        return Some(
+            "Names may be treated as files in certain cases, and must not resolve to other names when treated as such.",
+        );
     }
     None
 }

@@ -14,7 +14,7 @@ pub(crate) fn page_size(wanted: Option<i64>, default: usize, most: usize) -> Res
             "Invalid value {wanted} for parameter 'max_results' supplied: It must be at most {most}, but got {wanted}"
         ))),
         _ => Err(Error::invalid(format!(
-            "Invalid value {wanted} for parameter 'max_results' supplied: It must be a positive integer"
+            "Invalid value {wanted} for parameter 'max_results' supplied. It must be a positive integer"
         ))),
     }
 }

@@ -102,7 +102,7 @@ fn experiments_are_made_renamed_deleted_and_restored() {
         let empty = NewExperiment::default();
         assert_eq!(code(store.create_experiment(&empty, "x")), ErrorCode::InvalidParameterValue);
         assert_eq!(code(store.experiment("99999999")), ErrorCode::ResourceDoesNotExist);
-        assert_eq!(code(store.experiment("abc")), ErrorCode::ResourceDoesNotExist);
+        assert_eq!(code(store.experiment("abc")), ErrorCode::InvalidParameterValue);
 
         store.rename_experiment(&id, "thorax").expect("renamed");
         assert_eq!(store.experiment_by_name("thorax").expect("there").experiment_id, id);
@@ -483,6 +483,34 @@ fn orders_put_missing_values_last_and_nan_before_them() {
             assert_eq!(code(store.search_runs(&search)), ErrorCode::InvalidParameterValue);
         }
         assert!(store.search_runs(&search("99999999", "", &[])).expect("found").items.is_empty());
+    });
+}
+
+#[test]
+fn metric_filter_finds_the_same_runs_whether_few_or_many_meet_it() {
+    const RUNS: i64 = 1_200;
+    everywhere(|store| {
+        let (id, other) = (experiment(store, "many", &[]), experiment(store, "other", &[]));
+        for number in 0..RUNS {
+            let new = NewRun { experiment_id: id.clone(), start_time_ms: Some(number), ..NewRun::default() };
+            let run_id = store.create_run(&new).expect("made").run_id.to_string();
+            let metrics = vec![metric("up", number as f64, 1, 0), metric("down", (RUNS - number) as f64, 1, 0)];
+            store.log_batch(&run_id, &Batch { metrics, ..Batch::default() }).expect("logged");
+        }
+        store.log_metric(&run(store, &other), &metric("up", 5.0, 1, 0)).expect("logged");
+        let found = |filter: &str, order: &[&str]| -> Vec<i64> {
+            let search = RunSearch { max_results: Some(RUNS), ..search(&id, filter, order) };
+            store.search_runs(&search).expect("found").items.iter().map(|run| run.start_time_ms).collect()
+        };
+        let last = |count: i64| (RUNS - count..RUNS).rev().collect::<Vec<_>>();
+        assert_eq!(found("metrics.up >= 0", &[]), last(RUNS));
+        assert_eq!(found("metrics.up >= 200", &[]), last(1_000));
+        assert_eq!(found("metrics.up > 198", &[]), last(1_001));
+        assert_eq!(found("metrics.up >= 1195", &[]), last(5));
+        assert_eq!(found("metrics.up < 1198 AND metrics.down <= 4", &[]), [1197, 1196]);
+        assert_eq!(found("metrics.up = 7 AND metrics.down > 0", &["metrics.down ASC"]), [7]);
+        assert_eq!(found("metrics.up > 5000", &["start_time ASC"]), Vec::<i64>::new());
+        assert_eq!(found("metrics.up != 3 AND metrics.up < 5", &["metrics.up DESC"]), [4, 2, 1, 0]);
     });
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 
 use common::Place;
@@ -16,7 +16,12 @@ struct Server {
 
 impl Server {
     fn start(place: &Place) -> Self {
-        let mut process = place.command(&["server", "--port", "0"]).stdout(Stdio::piped()).spawn().expect("it starts");
+        Self::with(place, &[])
+    }
+
+    fn with(place: &Place, options: &[&str]) -> Self {
+        let arguments = [&["server", "--port", "0"], options].concat();
+        let mut process = place.command(&arguments).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut url = String::new();
         let stdout = process.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut url).expect("it says where");
@@ -52,7 +57,12 @@ fn machine(shared: &Place) -> Place {
 }
 
 fn greeting(place: &Place, url: &str) -> (String, String, String) {
-    let ran = place.mlpipe(&["run", "greet.yaml", "--json", "--remote-cache", url]);
+    greeting_with(place, url, &[])
+}
+
+fn greeting_with(place: &Place, url: &str, options: &[&str]) -> (String, String, String) {
+    let arguments = [&["run", "greet.yaml", "--json", "--remote-cache", url], options].concat();
+    let ran = place.mlpipe(&arguments);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let document = ran.json();
     let path = document["outputs"]["greeting"].as_str().expect("a path").to_owned();
@@ -101,4 +111,35 @@ fn damaged_content_from_a_remote_cache_is_refused_and_the_work_done_here() {
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("an entry").path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn server_with_users_takes_finished_work_from_whoever_has_a_token() {
+    let shared = Place::new();
+    let mut adding =
+        shared.command(&["users", "add", "builder", "--admin"]).stdin(Stdio::piped()).spawn().expect("it starts");
+    adding.stdin.take().expect("piped").write_all(b"a long password\n").expect("written");
+    assert!(adding.wait().expect("it ends").success());
+    let made = shared.mlpipe(&["tokens", "create", "builder"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    shared.write("token", &made.stdout);
+    let token = common::text(&shared.path("token"));
+    let server = Server::with(&shared, &["--auth"]);
+
+    let stranger = machine(&shared);
+    let (status, _, stderr) = greeting(&stranger, &server.url);
+    assert!(status == "done" && stderr.contains("MLPIPE_REMOTE_CACHE_TOKEN"), "{stderr}");
+    shared.write("wrong", "mlp_not_a_token");
+    let wrong = common::text(&shared.path("wrong"));
+    let (status, _, stderr) = greeting_with(&machine(&shared), &server.url, &["--remote-cache-token-file", &wrong]);
+    assert!(status == "done" && stderr.contains("asks who this is"), "{stderr}");
+    assert!(!stderr.contains("mlp_not_a_token"), "{stderr}");
+
+    let known = ["--remote-cache-token-file", &token];
+    assert_eq!(greeting_with(&machine(&shared), &server.url, &known).0, "done", "nobody has sent it yet");
+    assert_eq!(greeting_with(&machine(&shared), &server.url, &known).0, "cached");
+    let place = machine(&shared);
+    let mut by_variable = place.command(&["run", "greet.yaml", "--json", "--remote-cache", &server.url]);
+    let ran = by_variable.env("MLPIPE_REMOTE_CACHE_TOKEN", made.stdout.trim()).output().expect("it starts");
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("\"status\": \"cached\""), "{ran:?}");
 }

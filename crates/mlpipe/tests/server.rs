@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -29,6 +30,10 @@ impl Server {
 
     fn of(place: &Place) -> Self {
         Self::start(place.command(&["server", "--port", "0"]))
+    }
+
+    fn with_webhooks(place: &Place) -> Self {
+        Self::start(place.command(&["server", "--port", "0", "--webhooks-allow-private"]))
     }
 
     /// SIGKILL.
@@ -174,4 +179,63 @@ fn full_disk_is_said_so_reads_go_on_and_writes_too_when_there_is_space() {
     drop(filler);
     std::fs::remove_file(disk.join("filler")).expect("removed");
     assert_eq!((server.log(&run, 1), put()), (Some(200), 200), "no restart is needed");
+}
+
+/// Receives a request and does not answer it; returns its delivery id and the connection.
+fn delivery(listener: &TcpListener) -> (String, TcpStream) {
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut id = None;
+    for line in BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        let line = line.to_ascii_lowercase();
+        id = id.or_else(|| line.strip_prefix("x-mlflow-delivery-id: ").map(str::to_owned));
+    }
+    (id.expect("a delivery has an id"), stream)
+}
+
+#[test]
+fn webhook_that_was_not_delivered_when_the_server_was_killed_is_delivered_by_the_next_one() {
+    let place = Place::new();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+    let mut server = Server::with_webhooks(&place);
+    let events = json!([{"entity": "REGISTERED_MODEL", "action": "CREATED"}]);
+    let hook = json!({"name": "ci", "url": url, "events": events, "secret": "hush"});
+    assert_eq!(server.post("/webhooks", &hook).expect("an answer").0, 200);
+    assert_eq!(server.post("/registered-models/create", &json!({"name": "detector"})).expect("an answer").0, 200);
+    let (first, unanswered) = delivery(&listener);
+    server.kill();
+    drop(unanswered);
+    let server = Server::with_webhooks(&place);
+    let (again, mut stream) = delivery(&listener);
+    assert_eq!(first, again);
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("answered");
+    drop((stream, server));
+}
+
+#[cfg(feature = "s3")]
+#[test]
+fn artifacts_in_a_bucket_are_listed_fetched_and_stored_by_the_command() {
+    let Ok(bucket) = std::env::var("MLPIPE_TEST_S3") else {
+        eprintln!("skipped: MLPIPE_TEST_S3 names no bucket");
+        return;
+    };
+    let place = Place::new();
+    let destination = format!("{bucket}/command-{}", std::process::id());
+    let server = Server::start(place.command(&["server", "--port", "0", "--artifacts-destination", &destination]));
+    let run = server.run();
+    place.write("results/boxes.json", "{}");
+    place.write("results/deep/mask 1.npy", "12345");
+    let mlpipe = |arguments: &[&str]| {
+        let ran = place.mlpipe(&[arguments, &["--tracking-uri", &server.url]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran
+    };
+    mlpipe(&["artifacts", "put", "results", &format!("runs:/{run}/out")]);
+    let listed = mlpipe(&["artifacts", "list", &format!("runs:/{run}/out/results"), "--json"]).json();
+    let file = |path: &str, is_dir: bool, size: i64| json!({"path": path, "is_dir": is_dir, "file_size": size});
+    assert_eq!(listed["files"], json!([file("boxes.json", false, 2), file("deep", true, 0)]));
+    mlpipe(&["artifacts", "get", &format!("runs:/{run}/out"), "-o", "back"]);
+    let fetched = std::fs::read_to_string(place.path("back/results/deep/mask 1.npy")).expect("fetched");
+    assert_eq!(fetched, "12345");
+    assert!(!place.path(".mlpipe/artifacts/0").exists(), "nothing lies in the folder");
 }

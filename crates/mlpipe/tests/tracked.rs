@@ -121,7 +121,13 @@ fn alias_in_a_pipeline_is_looked_up_once_and_setting_it_anew_reruns_what_uses_it
     };
     assert_eq!(run_with("1"), (serde_json::json!(["done", "done"]), "one".to_owned()));
     assert_eq!(run_with("1"), (serde_json::json!(["cached", "cached"]), "one".to_owned()));
+    assert_eq!(place.mlpipe(&["models", "alias", "detector", "champion", "2"]).code, 0);
+    for asked in [&["plan", "use.yaml"][..], &["why", "use.yaml", "use"]] {
+        let stderr = place.mlpipe(asked).stderr;
+        assert!(stderr.contains("is version 2 of detector, it was version 1 in the run before"), "{stderr}");
+    }
     assert_eq!(run_with("2"), (serde_json::json!(["done", "cached"]), "two".to_owned()));
+    assert!(!place.mlpipe(&["plan", "use.yaml"]).stderr.contains("it was"));
 }
 
 #[test]

@@ -17,7 +17,6 @@ pub(crate) enum Code {
     ResourceConflict,
     RequestLimitExceeded,
     RequestTooLarge,
-    NotImplemented,
     TemporarilyUnavailable,
     InternalError,
 }
@@ -36,7 +35,6 @@ impl Code {
             Self::ResourceConflict => ("RESOURCE_CONFLICT", StatusCode::CONFLICT),
             Self::RequestLimitExceeded => ("REQUEST_LIMIT_EXCEEDED", StatusCode::TOO_MANY_REQUESTS),
             Self::RequestTooLarge => ("BAD_REQUEST", StatusCode::PAYLOAD_TOO_LARGE),
-            Self::NotImplemented => ("NOT_IMPLEMENTED", StatusCode::NOT_IMPLEMENTED),
             Self::TemporarilyUnavailable => ("TEMPORARILY_UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE),
             Self::InternalError => ("INTERNAL_ERROR", StatusCode::INTERNAL_SERVER_ERROR),
         }

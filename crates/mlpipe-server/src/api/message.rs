@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::error::ApiError;
@@ -157,9 +159,8 @@ impl Message {
                     Some(Item::Texts(all))
                 }
                 Kind::Flag => Some(Item::Flag(query_flag(value)?)),
-                kind => {
-                    from_text(kind, value).map_err(|()| wrong(&Place::at(fields[at].name), &shown(value), "str"))?
-                }
+                kind => from_text(kind, value)
+                    .map_err(|()| wrong(&Place::at(fields[at].name), &shown(value.as_str()), "str"))?,
             };
             message.items[at] = item;
         }
@@ -349,7 +350,7 @@ fn missing(path: &Place<'_>) -> ApiError {
 
 fn wrong(path: &Place<'_>, value: &str, kind: &str) -> ApiError {
     ApiError::invalid(format!(
-        "Invalid value {value} for parameter '{path}' supplied. Hint: Value was of type '{kind}'. {SEE_DOCUMENTATION}"
+        "Invalid value {value} for parameter '{path}' supplied: Hint: Value was of type '{kind}'. {SEE_DOCUMENTATION}"
     ))
 }
 
@@ -357,12 +358,13 @@ fn not_json(error: &serde_json::Error) -> ApiError {
     ApiError::invalid(format!("The body is not a JSON object: {error}. {SEE_DOCUMENTATION}"))
 }
 
-/// A text as a message shows it: quoted, and cut where it is long.
-fn shown(value: &str) -> String {
+/// A value as a message shows it: as JSON, and cut where it is long.
+fn shown(value: impl Into<serde_json::Value>) -> String {
     const MOST_CHARS: usize = 100;
-    match value.char_indices().nth(MOST_CHARS) {
-        Some((end, _)) => format!("'{}...'", &value[..end]),
-        None => format!("'{value}'"),
+    let text = value.into().to_string();
+    match text.char_indices().nth(MOST_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -445,7 +447,10 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Message, E> {
-        Ok(Message::empty(self.fields))
+        match self.place {
+            None => Ok(Message::empty(self.fields)),
+            Some(_) => self.refuse("null", "NoneType"),
+        }
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<Message, E> {
@@ -593,7 +598,10 @@ impl<'de> Visitor<'de> for ItemSeed<'_> {
                     }
                 }
             }
-            _ => self.refuse("[...]", "list"),
+            _ => {
+                let list: Vec<serde_json::Value> = Deserialize::deserialize(SeqAccessDeserializer::new(list))?;
+                self.refuse(&shown(list), "list")
+            }
         }
     }
 
@@ -603,7 +611,10 @@ impl<'de> Visitor<'de> for ItemSeed<'_> {
                 let seed = ObjectSeed { fields, place: Some(&self.place), fault: self.fault };
                 seed.visit_map(map).map(|message| Some(Item::Message(message)))
             }
-            _ => self.refuse("{...}", "dict"),
+            _ => {
+                let map: serde_json::Map<_, _> = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+                self.refuse(&shown(map), "dict")
+            }
         }
     }
 }
@@ -659,14 +670,19 @@ mod tests {
         let wrong = fault(r#"{"run_id": 123}"#);
         assert_eq!(
             wrong,
-            format!("Invalid value 123 for parameter 'run_id' supplied. Hint: Value was of type 'int'.{END}")
+            format!("Invalid value 123 for parameter 'run_id' supplied: Hint: Value was of type 'int'.{END}")
         );
+        let wrong = fault(r#"{"run_id": {"a": ["b"]}, "metrics": "x"}"#);
+        assert!(wrong.starts_with(r#"Invalid value {"a":["b"]} for parameter 'run_id' supplied: "#), "{wrong}");
+        let wrong = fault(r#"{"run_id": "r", "metrics": "x"}"#);
+        assert!(wrong.starts_with(r#"Invalid value "x" for parameter 'metrics' supplied: "#), "{wrong}");
         for json in [
             r#"{"run_id": "r", "end_time": "x"}"#,
             r#"{"run_id": "r", "end_time": 1.5}"#,
             r#"{"run_id": "r", "value": "abc"}"#,
             r#"{"run_id": "r", "metrics": "x"}"#,
             r#"{"run_id": "r", "metrics": [1]}"#,
+            r#"{"run_id": "r", "metrics": [null]}"#,
             r#"{"run_id": "r", "order_by": [1]}"#,
             r#"{"run_id": "r", "end_time": 99999999999999999999}"#,
             "{not json",

@@ -131,7 +131,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(GET, V2, "/mlflow/artifacts/list", "listArtifacts", &[RUN_ID, text("path"), text("page_token")], READ_RUN, files::list),
 
     route(POST, V2, "/mlflow/logged-models", "createLoggedModel", &[EXPERIMENT_ID, text("name"), text("model_type"), text("source_run_id"), messages("params", PAIR), messages("tags", PAIR)], EDIT_EXPERIMENT, logged_models::create),
-    route(POST, V2, "/mlflow/logged-models/search", "searchLoggedModels", &[texts("experiment_ids"), text("filter"), messages("datasets", DATASET_FILTER), integer("max_results"), messages("order_by", MODEL_ORDER), text("page_token")], Needs::Experiments("experiment_ids", Read), logged_models::search),
+    route(POST, V2, "/mlflow/logged-models/search", "searchLoggedModels", &[texts("experiment_ids").required(), text("filter"), messages("datasets", DATASET_FILTER), integer("max_results"), messages("order_by", MODEL_ORDER), text("page_token")], Needs::Experiments("experiment_ids", Read), logged_models::search),
     route(GET, V2, "/mlflow/logged-models/{model_id}", "getLoggedModel", &[MODEL_ID], READ_LOGGED, logged_models::get),
     route(PATCH, V2, "/mlflow/logged-models/{model_id}", "finalizeLoggedModel", &[MODEL_ID, name_of("status", MODEL_STATUS)], EDIT_LOGGED, logged_models::finalize),
     route(DELETE, V2, "/mlflow/logged-models/{model_id}", "deleteLoggedModel", &[MODEL_ID], Needs::LoggedModel("model_id", Manage), logged_models::delete),

@@ -11,7 +11,7 @@ fn accounts<'a>(call: &'a Call<'_>) -> Result<Accounts<'a>, ApiError> {
     if call.shared.access.is_on() {
         return Ok(Accounts::new(call.store()));
     }
-    Err(ApiError::new(Code::NotImplemented, "this server has no users; start it with --auth"))
+    Err(ApiError::new(Code::EndpointNotFound, "this server has no users; start it with --auth"))
 }
 
 fn shown(user: &User) -> Value {

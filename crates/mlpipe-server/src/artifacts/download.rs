@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::time::SystemTime;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -11,7 +12,7 @@ use futures_util::stream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::folder::{OpenArtifact, upload_refusal};
+use super::folder::upload_refusal;
 use super::mime::media_type;
 use crate::api::error::ApiError;
 
@@ -32,6 +33,35 @@ const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'`')
     .remove(b'|')
     .remove(b'~');
+
+/// A file that can be sent.
+#[derive(Debug)]
+pub(crate) struct OpenArtifact {
+    pub(crate) content: Content,
+    pub(crate) size: u64,
+    pub(crate) modified: SystemTime,
+    /// Strong, in quotes: changes whenever the file is replaced.
+    pub(crate) etag: String,
+}
+
+/// Where the bytes of a file come from.
+#[derive(Debug)]
+pub(crate) enum Content {
+    File(File),
+    #[cfg(feature = "object-store")]
+    Object(super::bucket::Object),
+}
+
+impl Content {
+    /// The bytes of a range; blocks until the first of them is here.
+    fn body(self, range: Range<u64>) -> Result<Body, ApiError> {
+        match self {
+            Self::File(file) => file_body(file, range).map_err(|error| upload_refusal(&error)),
+            #[cfg(feature = "object-store")]
+            Self::Object(object) => object.body(range),
+        }
+    }
+}
 
 /// What a request asks of a file of some size.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,7 +97,7 @@ pub(crate) fn send(artifact: OpenArtifact, name: &str, request: &HeaderMap) -> R
         return Ok((status, headers).into_response());
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-    let body = body(artifact.file, range).map_err(|error| upload_refusal(&error))?;
+    let body = if range.is_empty() { Body::empty() } else { artifact.content.body(range)? };
     Ok((status, headers, body).into_response())
 }
 
@@ -124,7 +154,8 @@ fn part(range: &str, size: u64) -> Wanted {
     if part.is_empty() { Wanted::BeyondTheEnd } else { Wanted::Part(part) }
 }
 
-fn body(mut file: File, range: Range<u64>) -> io::Result<Body> {
+/// The bytes of a range of a file, read while they are sent.
+pub(crate) fn file_body(mut file: File, range: Range<u64>) -> io::Result<Body> {
     file.seek(SeekFrom::Start(range.start))?;
     let length = range.end - range.start;
     if length <= CHUNK_BYTES {

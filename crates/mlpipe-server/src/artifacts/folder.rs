@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
+use super::download::{Content, OpenArtifact};
 use super::path::{ArtifactPath, UPLOADS};
 use crate::api::error::{ApiError, Code};
 
@@ -18,16 +19,6 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// None for a folder.
     pub(crate) size: Option<u64>,
-}
-
-/// A file that is open for reading.
-#[derive(Debug)]
-pub(crate) struct OpenArtifact {
-    pub(crate) file: File,
-    pub(crate) size: u64,
-    pub(crate) modified: SystemTime,
-    /// Strong: changes whenever the file is replaced.
-    pub(crate) etag: String,
 }
 
 /// A folder of artifacts.
@@ -80,7 +71,12 @@ impl Folder {
         let modified = file.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         let nanoseconds = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
         let size = u64::try_from(status.st_size).unwrap_or_default();
-        Ok(OpenArtifact { file, size, modified, etag: format!("\"{nanoseconds:x}-{size:x}-{:x}\"", status.st_ino) })
+        Ok(OpenArtifact {
+            content: Content::File(file),
+            size,
+            modified,
+            etag: format!("\"{nanoseconds:x}-{size:x}-{:x}\"", status.st_ino),
+        })
     }
 
     /// Returns whether there is a file.
@@ -90,9 +86,7 @@ impl Folder {
 
     /// Removes a file, or a folder with all that is in it.
     pub(crate) fn remove(&self, path: &ArtifactPath) -> Result<(), ApiError> {
-        let Some((folder, name)) = path.split_last() else {
-            return Err(ApiError::invalid("Invalid path: the root of all artifacts cannot be deleted"));
-        };
+        let Some((folder, name)) = path.split_last() else { return Err(refusal(path, rustix::io::Errno::ISDIR)) };
         let removed = self.walk(&folder).and_then(|folder| remove_entry(&folder, name));
         removed.map_err(|error| match error {
             error if is_absent(error) => ApiError::missing(format!("No such artifact: '{path}'")),
@@ -305,9 +299,15 @@ mod tests {
         assert_eq!(names(&folder, "0/run"), ["a.txt", "sub"]);
         assert_eq!(names(&folder, "0/run/a.txt"), Vec::<String>::new());
         let mut content = String::new();
-        let mut opened = folder.read(&path("0/run/a.txt")).expect("opened");
-        opened.file.read_to_string(&mut content).expect("read");
-        assert_eq!((content.as_str(), opened.size), ("hello", 5));
+        let opened = folder.read(&path("0/run/a.txt")).expect("opened");
+        let size = opened.size;
+        let mut file = match opened.content {
+            Content::File(file) => file,
+            #[cfg(feature = "object-store")]
+            Content::Object(_) => unreachable!("a folder has files"),
+        };
+        file.read_to_string(&mut content).expect("read");
+        assert_eq!((content.as_str(), size), ("hello", 5));
         folder.remove(&path("0/run")).expect("removed");
         assert_eq!(names(&folder, "0"), Vec::<String>::new());
         for gone in ["0/run", "x/y"] {

@@ -1,6 +1,9 @@
 //! The artifact proxy: files of runs and models, below `mlflow-artifacts/artifacts/`, so that clients need no access to the place
-//! where they lie. Which path belongs to which run is decided by whoever made the run's artifact URI; here it is a path.
+//! where they lie: a folder, or with the features `s3`, `gcs` and `azure` a bucket. Which path belongs to which run is decided by whoever made the run's artifact URI; here it is a path.
 
+#[cfg(feature = "object-store")]
+mod bucket;
+mod cloud;
 mod download;
 mod folder;
 mod mime;
@@ -28,6 +31,9 @@ use crate::access::{Caller, Permission};
 use crate::api::error::{ApiError, Code};
 use crate::api::message::Message;
 use crate::api::wire::FileInfo;
+use crate::error::Error;
+
+use folder::Folder;
 
 pub(crate) use folder::Entry;
 pub(crate) use path::ArtifactPath;
@@ -42,11 +48,21 @@ const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 const SERVICE: &str = "/mlflow-artifacts/";
 
-/// Where artifacts lie.
+/// The served artifacts.
 #[derive(Debug, Clone)]
 pub(crate) struct Artifacts {
-    folder: Arc<folder::Folder>,
+    place: Place,
+    /// Holds uploads that come in parts until all is here; when artifacts lie in a folder, that folder.
+    uploads: Arc<Folder>,
     busy: Arc<Busy>,
+}
+
+/// Where artifacts lie.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    Folder(Arc<Folder>),
+    #[cfg(feature = "object-store")]
+    Bucket(Arc<bucket::Bucket>),
 }
 
 impl Artifacts {
@@ -55,28 +71,66 @@ impl Artifacts {
     /// # Errors
     /// When the folder cannot be made or read.
     pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
-        let folder = folder::Folder::open(path)?;
-        if let Err(error) = folder.discard_uploads_older_than(ABANDONED) {
-            tracing::warn!(error = error.message, "abandoned uploads stay");
-        }
-        Ok(Self { folder: Arc::new(folder), busy: Arc::default() })
+        let folder = uploads(path)?;
+        Ok(Self { place: Place::Folder(Arc::clone(&folder)), uploads: folder, busy: Arc::default() })
+    }
+
+    /// Opens a bucket; uploads in parts wait in a local folder.
+    ///
+    /// # Errors
+    /// When this build does not know that kind of bucket, or the bucket does not answer.
+    pub(crate) fn open_bucket(uri: &str, waiting: &Path) -> Result<Self, Error> {
+        let destination = |message: String| Error::Destination { destination: uri.to_owned(), message };
+        let place = cloud::open(uri).map_err(destination)?;
+        let file = |source| Error::File { what: "artifact folder", path: waiting.to_owned(), source };
+        Ok(Self { place, uploads: uploads(waiting).map_err(file)?, busy: Arc::default() })
     }
 
     /// Lists a folder; blocks.
     pub(crate) fn list(&self, path: &ArtifactPath) -> Result<Vec<Entry>, ApiError> {
-        self.folder.list(path)
+        match &self.place {
+            Place::Folder(folder) => folder.list(path),
+            #[cfg(feature = "object-store")]
+            Place::Bucket(bucket) => bucket.list(path),
+        }
     }
 
     /// Answers a request for a file; blocks.
     pub(crate) fn send(&self, path: &ArtifactPath, request: &HeaderMap) -> Answer {
         let name = path.split_last().map_or("", |(_, name)| name);
-        download::send(self.folder.read(path)?, name, request)
+        let artifact = match &self.place {
+            Place::Folder(folder) => folder.read(path)?,
+            #[cfg(feature = "object-store")]
+            Place::Bucket(bucket) => bucket.read(path)?,
+        };
+        download::send(artifact, name, request)
+    }
+
+    /// Removes a file, or a folder with all that is in it; blocks.
+    fn remove(&self, path: &ArtifactPath) -> Result<(), ApiError> {
+        if path.is_root() {
+            return Err(ApiError::invalid("Invalid path: the root of all artifacts cannot be deleted"));
+        }
+        match &self.place {
+            Place::Folder(folder) => folder.remove(path),
+            #[cfg(feature = "object-store")]
+            Place::Bucket(bucket) => bucket.remove(path),
+        }
     }
 
     /// Receives a file.
     pub(crate) async fn receive(&self, path: ArtifactPath, headers: &HeaderMap, body: Body) -> Answer {
-        upload::whole(&self.folder, path, headers, body).await
+        upload::whole(self, path, headers, body).await
     }
+}
+
+/// Opens the folder of uploads under way, without those that were given up.
+fn uploads(path: &Path) -> std::io::Result<Arc<Folder>> {
+    let folder = Folder::open(path)?;
+    if let Err(error) = folder.discard_uploads_older_than(ABANDONED) {
+        tracing::warn!(error = error.message, "abandoned uploads stay");
+    }
+    Ok(Arc::new(folder))
 }
 
 /// The proxy's routes, below `/api/2.0` and `/ajax-api/2.0`.
@@ -146,7 +200,7 @@ async fn file(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Ca
     match needed {
         Permission::Read => blocking(move || permitted().and_then(|()| artifacts.send(&path, &parts.headers))).await,
         Permission::Manage => {
-            blocking(move || permitted().and_then(|()| artifacts.folder.remove(&path))).await?;
+            blocking(move || permitted().and_then(|()| artifacts.remove(&path))).await?;
             Ok(empty_object())
         }
         _ => {
@@ -154,7 +208,7 @@ async fn file(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Ca
                 blocking(permitted).await?;
             }
             match Part::of(&parts.headers)? {
-                Some(part) => upload::resumed(&artifacts.folder, &artifacts.busy, path, part, body).await,
+                Some(part) => upload::resumed(&artifacts, path, part, body).await,
                 None => artifacts.receive(path, &parts.headers, body).await,
             }
         }
@@ -167,7 +221,7 @@ async fn part(
     request: Request,
 ) -> Answer {
     let artifacts = shared.artifacts()?;
-    multipart::put_part(&artifacts.folder, upload_id, number, request.into_body()).await
+    multipart::put_part(&artifacts.uploads, upload_id, number, request.into_body()).await
 }
 
 async fn multipart_action(
@@ -195,11 +249,13 @@ async fn multipart_action(
         let last = message.str("path").rsplit('/').next().unwrap_or_default();
         let path = folder.join(&ArtifactPath::parse(last)?);
         shared.access.check_artifact(&shared.store, &caller, &path, Permission::Edit)?;
-        let at = &shared.artifacts()?.folder;
+        let artifacts = shared.artifacts()?;
         match action.as_str() {
-            "create" => return Ok(axum::Json(multipart::create(at, &base, &message)?).into_response()),
-            "complete" => multipart::complete(at, &path, &message)?,
-            _ => multipart::abort(at, message.str("upload_id"))?,
+            "create" => {
+                return Ok(axum::Json(multipart::create(&artifacts.uploads, &base, &message)?).into_response());
+            }
+            "complete" => multipart::complete(artifacts, &path, &message)?,
+            _ => multipart::abort(&artifacts.uploads, message.str("upload_id"))?,
         }
         Ok(empty_object())
     })

@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
 
+use super::Artifacts;
 use super::folder::{Folder, upload_refusal};
 use super::path::ArtifactPath;
 use super::upload::{Existing, Sink, Upload, blocking, empty_object, receive};
@@ -83,7 +84,8 @@ pub(crate) async fn put_part(
 }
 
 /// Joins the parts in the order of their numbers and puts the file in its place.
-pub(crate) fn complete(folder: &Arc<Folder>, path: &ArtifactPath, request: &Message) -> Result<(), ApiError> {
+pub(crate) fn complete(artifacts: &Artifacts, path: &ArtifactPath, request: &Message) -> Result<(), ApiError> {
+    let folder = &artifacts.uploads;
     let upload_id = checked(request.str("upload_id"))?;
     let mut parts = request.messages("parts").iter().collect::<Vec<_>>();
     parts.sort_by_key(|part| part.integer("part_number"));
@@ -96,7 +98,8 @@ pub(crate) fn complete(folder: &Arc<Folder>, path: &ArtifactPath, request: &Mess
         }
         io::copy(&mut file, &mut whole).map_err(|error| upload_refusal(&error))?;
     }
-    upload.publish(path, Existing::Replace)?;
+    drop(whole);
+    upload.publish(&artifacts.place, path, Existing::Replace)?;
     abort(folder, upload_id)
 }
 

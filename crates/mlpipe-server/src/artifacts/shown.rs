@@ -14,13 +14,20 @@ const SCHEME: &str = "mlflow-artifacts:";
 pub(crate) struct Shown {
     /// The served folder, without a slash at the end; none when it is not local.
     root: Option<String>,
+    /// The served bucket, without a slash at the end. Clients that have its URI reach it themselves, so it is shown as it is.
+    bucket: Option<String>,
 }
 
 impl Shown {
     /// Shows what lies below `root` as the proxy's.
     pub(crate) fn new(root: Option<&Path>) -> Self {
         let text = |root: &Path| root.canonicalize().unwrap_or_else(|_| root.to_owned()).to_str().map(str::to_owned);
-        Self { root: root.and_then(text) }
+        Self { root: root.and_then(text), bucket: None }
+    }
+
+    /// Shows everything as it is, and knows what lies in this bucket.
+    pub(crate) fn bucket(uri: &str) -> Self {
+        Self { root: None, bucket: Some(uri.trim_end_matches('/').to_owned()) }
     }
 
     fn below_root<'a>(&self, uri: &'a str) -> Option<&'a str> {
@@ -58,6 +65,10 @@ impl Shown {
     /// Returns where a URI leads among the served artifacts.
     pub(crate) fn path(&self, uri: &str) -> Result<ArtifactPath, ApiError> {
         let shown = self.uri(uri);
+        let in_bucket = self.bucket.as_deref().and_then(|bucket| uri.strip_prefix(bucket)?.strip_prefix('/'));
+        if let Some(path) = in_bucket {
+            return ArtifactPath::parse(path);
+        }
         let Some(rest) = shown.strip_prefix(SCHEME) else {
             let message = format!("The artifacts lie at '{shown}', which this server does not serve; ask there");
             return Err(ApiError::invalid(message));
@@ -77,7 +88,7 @@ mod tests {
 
     #[test]
     fn local_paths_below_the_served_folder_are_shown_as_the_proxys() {
-        let shown = Shown { root: Some("/state/artifacts".to_owned()) };
+        let shown = Shown { root: Some("/state/artifacts".to_owned()), bucket: None };
         assert_eq!(shown.uri("/state/artifacts/1/run/artifacts"), "mlflow-artifacts:/1/run/artifacts");
         assert_eq!(shown.uri("/state/artifacts-2/1"), "/state/artifacts-2/1");
         assert_eq!(shown.uri("s3://bucket/x"), "s3://bucket/x");
@@ -92,5 +103,16 @@ mod tests {
             assert_eq!(shown.path(uri).expect(uri).to_string(), "1/run");
         }
         assert!(shown.path("/etc").is_err() && shown.path("mlflow-artifacts:/../x").is_err());
+    }
+    #[test]
+    fn what_lies_in_the_served_bucket_is_found_and_shown_as_it_is() {
+        let shown = Shown::bucket("s3://bucket/prefix/");
+        let uri = "s3://bucket/prefix/1/run/artifacts";
+        assert_eq!(shown.path(uri).expect(uri).to_string(), "1/run/artifacts");
+        assert_eq!(shown.path("mlflow-artifacts:/1/run").expect("the proxy's").to_string(), "1/run");
+        assert_eq!(shown.uri(uri), uri);
+        for elsewhere in ["s3://bucket/prefix2/1", "s3://other/prefix/1", "s3://bucket/prefix/../1", "/state/1"] {
+            assert!(shown.path(elsewhere).is_err(), "{elsewhere}");
+        }
     }
 }

@@ -18,10 +18,11 @@ use tokio::task::spawn_blocking;
 
 use super::folder::{Folder, upload_refusal};
 use super::path::ArtifactPath;
+use super::{Artifacts, Place};
 use crate::api::error::{ApiError, Code};
 use crate::random;
 
-/// Gathered before it is written; larger gains nothing.
+/// Gathered before it is written to a file; larger gains nothing.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Read of a body that is refused, so that the client hears why instead of a broken connection.
 const DRAINED_BYTES: usize = 64 << 20;
@@ -29,34 +30,47 @@ const DRAINED_BYTES: usize = 64 << 20;
 /// An upload under way; it is gone when this is dropped before it is published.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    folder: Arc<Folder>,
+    uploads: Arc<Folder>,
     name: String,
-    is_kept: bool,
+    /// Whether dropping this leaves it alone.
+    is_left: bool,
 }
 
 impl Upload {
     /// Begins an upload that nobody else can go on with.
-    pub(crate) fn begin(folder: &Arc<Folder>, prefix: &str) -> Result<(Self, File), ApiError> {
+    pub(crate) fn begin(uploads: &Arc<Folder>, prefix: &str) -> Result<(Self, File), ApiError> {
         let name = format!("{prefix}-{}", random::hex128());
-        let file = folder.create_upload(&name)?;
-        Ok((Self { folder: Arc::clone(folder), name, is_kept: false }, file))
+        let file = uploads.create_upload(&name)?;
+        Ok((Self { uploads: Arc::clone(uploads), name, is_left: false }, file))
+    }
+
+    /// Goes on with the upload of this name, which stays when it is not put in its place.
+    fn resume(uploads: &Arc<Folder>, name: &str) -> Self {
+        Self { uploads: Arc::clone(uploads), name: name.to_owned(), is_left: true }
     }
 
     /// Puts the upload in its place.
-    pub(crate) fn publish(mut self, path: &ArtifactPath, existing: Existing) -> Result<(), ApiError> {
-        match existing {
-            Existing::Replace => self.folder.publish(&self.name, path)?,
-            Existing::Keep => return self.folder.publish_new(&self.name, path),
+    pub(crate) fn publish(mut self, place: &Place, path: &ArtifactPath, existing: Existing) -> Result<(), ApiError> {
+        match (place, existing) {
+            (Place::Folder(folder), Existing::Replace) => {
+                folder.publish(&self.name, path)?;
+                self.is_left = true;
+            }
+            (Place::Folder(folder), Existing::Keep) => folder.publish_new(&self.name, path)?,
+            #[cfg(feature = "object-store")]
+            (Place::Bucket(bucket), existing) => {
+                bucket.put_file(self.uploads.read_upload(&self.name)?, path, existing)?;
+                self.is_left = false;
+            }
         }
-        self.is_kept = true;
         Ok(())
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if !self.is_kept {
-            self.folder.discard_upload(&self.name);
+        if !self.is_left {
+            self.uploads.discard_upload(&self.name);
         }
     }
 }
@@ -81,13 +95,33 @@ impl Existing {
 
 /// Receives a whole file.
 pub(crate) async fn whole(
-    folder: &Arc<Folder>,
+    artifacts: &Artifacts,
     path: ArtifactPath,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let existing = Existing::of(headers);
     let expected = expected_digest(headers)?;
+    match &artifacts.place {
+        Place::Folder(folder) => into_folder(folder, path, existing, expected, body).await?,
+        #[cfg(feature = "object-store")]
+        Place::Bucket(bucket) => bucket.put(&path, existing, expected, length(headers), body).await?,
+    }
+    Ok(empty_object())
+}
+
+#[cfg(feature = "object-store")]
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn into_folder(
+    folder: &Arc<Folder>,
+    path: ArtifactPath,
+    existing: Existing,
+    expected: Option<Sha256Digest>,
+    body: Body,
+) -> Result<(), ApiError> {
     let begun = {
         let (folder, path) = (Arc::clone(folder), path.clone());
         blocking(move || {
@@ -103,13 +137,13 @@ pub(crate) async fn whole(
     };
     let sink = Sink { file, hash: expected.map(|_| Sha256::new()) };
     let sink = receive(body, sink).await?;
+    let place = Place::Folder(Arc::clone(folder));
     blocking(move || {
         check_digest(expected, sink.hash)?;
         drop(sink.file);
-        upload.publish(&path, existing)
+        upload.publish(&place, &path, existing)
     })
-    .await?;
-    Ok(empty_object())
+    .await
 }
 
 /// `{}`, MLflow's empty success.
@@ -152,7 +186,7 @@ pub(crate) async fn receive(body: Body, sink: Sink) -> Result<Sink, ApiError> {
     let mut frames = body.into_data_stream();
     let mut writing = spawn_blocking(move || Ok(sink));
     loop {
-        let (pieces, is_end) = gather(&mut frames).await?;
+        let (pieces, is_end) = gather(&mut frames, CHUNK_BYTES).await?;
         let written: io::Result<Sink> = writing.await.map_err(|error| ApiError::bug(&error))?;
         let mut sink = match written {
             Ok(sink) => sink,
@@ -170,9 +204,13 @@ pub(crate) async fn receive(body: Body, sink: Sink) -> Result<Sink, ApiError> {
     }
 }
 
-async fn gather(frames: &mut axum::body::BodyDataStream) -> Result<(Vec<Bytes>, bool), ApiError> {
+/// Reads at least so many bytes; says whether that was all.
+pub(crate) async fn gather(
+    frames: &mut axum::body::BodyDataStream,
+    bytes: usize,
+) -> Result<(Vec<Bytes>, bool), ApiError> {
     let (mut pieces, mut count) = (Vec::new(), 0);
-    while count < CHUNK_BYTES {
+    while count < bytes {
         match frames.try_next().await {
             Ok(Some(piece)) => {
                 count += piece.len();
@@ -186,7 +224,7 @@ async fn gather(frames: &mut axum::body::BodyDataStream) -> Result<(Vec<Bytes>, 
 }
 
 /// Reads on for a while and throws it away: a client that is still sending does not listen.
-async fn drain(frames: &mut axum::body::BodyDataStream) {
+pub(crate) async fn drain(frames: &mut axum::body::BodyDataStream) {
     let mut count = 0;
     while let Ok(Some(piece)) = frames.try_next().await {
         count += piece.len();
@@ -196,12 +234,12 @@ async fn drain(frames: &mut axum::body::BodyDataStream) {
     }
 }
 
-async fn drained(body: Body, error: ApiError) -> ApiError {
+pub(crate) async fn drained(body: Body, error: ApiError) -> ApiError {
     drain(&mut body.into_data_stream()).await;
     error
 }
 
-type Sha256Digest = [u8; 32];
+pub(crate) type Sha256Digest = [u8; 32];
 
 /// The SHA-256 that the client announces (RFC 9530, `Content-Digest` or `Repr-Digest`); other algorithms are not checked.
 fn expected_digest(headers: &HeaderMap) -> Result<Option<Sha256Digest>, ApiError> {
@@ -213,7 +251,7 @@ fn expected_digest(headers: &HeaderMap) -> Result<Option<Sha256Digest>, ApiError
     digest.map(Some).ok_or_else(|| ApiError::invalid("the digest of the content is not a SHA-256 in base64"))
 }
 
-fn check_digest(expected: Option<Sha256Digest>, hash: Option<Sha256>) -> Result<(), ApiError> {
+pub(crate) fn check_digest(expected: Option<Sha256Digest>, hash: Option<Sha256>) -> Result<(), ApiError> {
     let found = hash.map(|hash| hash.finalize().into());
     if found == expected {
         return Ok(());
@@ -274,44 +312,45 @@ impl Part {
     }
 }
 
-/// Receives a part of a file. The answer is 308 with the `Range` that is here, until all of it is.
+/// Receives a part of a file. The answer is 308 with the `Range` that is here, until all of it is and the file is in its place.
 pub(crate) async fn resumed(
-    folder: &Arc<Folder>,
-    busy: &Arc<Busy>,
+    artifacts: &Artifacts,
     path: ArtifactPath,
     part: Part,
     body: Body,
 ) -> Result<Response, ApiError> {
     let name = format!("resume-{}", blake3::hash(format!("{path}\0{}", part.total).as_bytes()));
-    let _guard = match busy.begin(&name) {
+    let _guard = match artifacts.busy.begin(&name) {
         Ok(guard) => guard,
         Err(error) => return Err(drained(body, error).await),
     };
     let opened = {
-        let (folder, name) = (Arc::clone(folder), name.clone());
-        blocking(move || open_at_end(&folder, &name)).await
+        let (uploads, name) = (Arc::clone(&artifacts.uploads), name.clone());
+        blocking(move || open_at_end(&uploads, &name)).await
     };
     let (file, length) = match opened {
         Ok(opened) => opened,
         Err(error) => return Err(drained(body, error).await),
     };
-    if part.first != Some(length) {
+    // All of it may be here already, when putting it in its place failed the last time.
+    let is_question = part.first.is_none() && length == part.total;
+    if part.first != Some(length) && !is_question {
         drain(&mut body.into_data_stream()).await;
         return Ok(incomplete(length));
     }
     let sink = receive(body, Sink { file, hash: None }).await?;
-    let folder = Arc::clone(folder);
+    let (uploads, place) = (Arc::clone(&artifacts.uploads), artifacts.place.clone());
     blocking(move || {
         let length = sink.file.metadata().map_err(|error| upload_refusal(&error))?.len();
         if length > part.total {
-            folder.discard_upload(&name);
+            uploads.discard_upload(&name);
             return Err(ApiError::invalid("more has come than the total of Content-Range; begin again"));
         }
         if length < part.total {
             return Ok(incomplete(length));
         }
         drop(sink.file);
-        folder.publish(&name, &path)?;
+        Upload::resume(&uploads, &name).publish(&place, &path, Existing::Replace)?;
         Ok(empty_object())
     })
     .await

@@ -12,6 +12,7 @@ use ureq::unversioned::transport::DefaultConnector;
 
 use super::addresses::{CheckedResolver, Reach, is_reachable};
 use super::signature::signature;
+use super::{SecretKey, Webhook};
 use crate::api::error::ApiError;
 use crate::random;
 
@@ -47,6 +48,7 @@ pub(crate) struct Deliveries {
     store: Arc<Store>,
     runtime: Handle,
     slots: Arc<Semaphore>,
+    key: SecretKey,
 }
 
 /// What to do after an attempt.
@@ -59,7 +61,7 @@ enum Next {
 
 impl Deliveries {
     /// Sends from threads of `runtime`.
-    pub(crate) fn new(reach: Reach, store: Arc<Store>, runtime: Handle) -> Self {
+    pub(crate) fn new(reach: Reach, key: SecretKey, store: Arc<Store>, runtime: Handle) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
@@ -69,7 +71,12 @@ impl Deliveries {
             .user_agent(concat!("mlpipe/", env!("CARGO_PKG_VERSION")))
             .build();
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), CheckedResolver(reach));
-        Self { reach, agent, store, runtime, slots: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
+        Self { reach, agent, store, runtime, slots: Arc::new(Semaphore::new(MAX_AT_ONCE)), key }
+    }
+
+    /// The key that secrets are sealed with.
+    pub(super) fn key(&self) -> &SecretKey {
+        &self.key
     }
 
     /// Goes on with what an earlier process left undelivered.
@@ -136,20 +143,21 @@ impl Deliveries {
             Ok(webhook) => webhook,
             Err(error) => return Next::GiveUp(error.message),
         };
-        next(self.send(&webhook.url, webhook.secret.as_deref(), id, &delivery.body))
+        next(self.send(&webhook, id, &delivery.body))
     }
 
     /// Sends a body once; returns status and body of the answer, or what went wrong.
-    pub(super) fn send(&self, url: &str, secret: Option<&str>, id: &str, body: &str) -> Result<(u16, String), String> {
+    pub(super) fn send(&self, webhook: &Webhook, id: &str, body: &str) -> Result<(u16, String), String> {
+        let secret = webhook.secret(&self.key)?;
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
         let mut request = self
             .agent
-            .post(url)
+            .post(&webhook.url)
             .header("Content-Type", "application/json")
             .header("X-MLflow-Delivery-Id", id)
             .header("X-MLflow-Timestamp", &timestamp);
         if let Some(secret) = secret {
-            request = request.header("X-MLflow-Signature", signature(secret, id, &timestamp, body));
+            request = request.header("X-MLflow-Signature", signature(&secret, id, &timestamp, body));
         }
         let mut answer = request.send(body).map_err(|error| error.to_string())?;
         let text = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).lossy_utf8(true).read_to_string();

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod delivery;
+mod secret;
 mod signature;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,8 +18,11 @@ use crate::random;
 
 pub(crate) use addresses::Reach;
 pub(crate) use delivery::Deliveries;
+pub(crate) use secret::SecretKey;
 
 const WEBHOOK: &str = "webhook";
+/// A webhook whose secret is sealed; those of the first format have it as it is.
+const FORMAT: &str = "mlpipe.webhook/2";
 
 /// What something happened to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +144,7 @@ pub(crate) struct Webhook {
     pub(crate) description: Option<String>,
     pub(crate) url: String,
     pub(crate) events: Vec<Event>,
-    /// Signs deliveries; never shown.
+    /// Signs deliveries; sealed, and never shown.
     secret: Option<String>,
     pub(crate) is_active: bool,
     pub(crate) creation_ms: i64,
@@ -164,6 +168,17 @@ pub(crate) struct Webhooks {
     deliveries: Deliveries,
 }
 
+impl Webhook {
+    /// The secret that signs deliveries; none when there is none.
+    fn secret(&self, key: &SecretKey) -> Result<Option<String>, String> {
+        let opened = |stored: &String| match self.format.as_str() {
+            FORMAT => key.open(&self.webhook_id, stored),
+            _ => Ok(stored.clone()),
+        };
+        self.secret.as_ref().map(opened).transpose()
+    }
+}
+
 impl Webhooks {
     pub(crate) fn new(deliveries: Deliveries) -> Self {
         Self { deliveries }
@@ -184,7 +199,7 @@ impl Webhooks {
     pub(crate) fn create(&self, store: &Store, change: Change) -> Result<Webhook, ApiError> {
         let now = milliseconds(SystemTime::now());
         let webhook = Webhook {
-            format: "mlpipe.webhook/1".to_owned(),
+            format: FORMAT.to_owned(),
             webhook_id: random::hex128(),
             name: String::new(),
             description: None,
@@ -205,12 +220,21 @@ impl Webhooks {
     }
 
     fn changed(&self, store: &Store, webhook: Webhook, change: Change) -> Result<Webhook, ApiError> {
+        let unusable = |message| ApiError::new(Code::TemporarilyUnavailable, message);
+        let key = self.deliveries.key();
+        let secret = match change.secret {
+            Some(secret) => Some(secret),
+            None => webhook.secret(key).map_err(unusable)?,
+        };
+        let sealed = |secret: String| key.seal(&webhook.webhook_id, &secret).map_err(unusable);
+        let secret = secret.filter(|text| !text.is_empty()).map(sealed).transpose()?;
         let webhook = Webhook {
+            format: FORMAT.to_owned(),
             name: change.name.unwrap_or(webhook.name),
             url: change.url.unwrap_or(webhook.url),
             events: change.events.unwrap_or(webhook.events),
             description: change.description.or(webhook.description).filter(|text| !text.is_empty()),
-            secret: change.secret.or(webhook.secret).filter(|text| !text.is_empty()),
+            secret,
             is_active: change.is_active.unwrap_or(webhook.is_active),
             ..webhook
         };
@@ -257,7 +281,7 @@ impl Webhooks {
         let webhook = self.get(store, id)?;
         let event = event.unwrap_or(webhook.events[0]);
         let body = event.body(&event.example(), SystemTime::now());
-        Ok(self.deliveries.send(&webhook.url, webhook.secret.as_deref(), &random::uuid(), &body))
+        Ok(self.deliveries.send(&webhook, &random::uuid(), &body))
     }
 }
 

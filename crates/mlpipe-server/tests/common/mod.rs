@@ -1,6 +1,7 @@
 //! A server on a free port of the loopback, and requests to it.
 
 #![allow(dead_code, reason = "every test program uses its own part")]
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -51,6 +52,20 @@ impl Server {
         Self { folder, address: receiver.recv().expect("the server starts") }
     }
 
+    /// A server whose artifacts lie in a folder and, where `MLPIPE_TEST_S3` names a bucket as in `s3://bucket`, one whose lie there;
+    /// the variables of AWS say how it is reached.
+    pub(crate) fn on_every_place() -> Vec<Self> {
+        let mut servers = vec![Self::start()];
+        match std::env::var("MLPIPE_TEST_S3") {
+            Ok(bucket) if cfg!(feature = "s3") => servers.push(Self::with(|options| {
+                options.artifacts_destination = Some(format!("{bucket}/{}", unique("server")));
+            })),
+            Ok(_) => eprintln!("skipped on a bucket: built without the feature s3"),
+            Err(_) => eprintln!("skipped on a bucket: MLPIPE_TEST_S3 names none"),
+        }
+        servers
+    }
+
     /// A server with an administrator and two users; the password of each is its name, three times.
     pub(crate) fn with_users() -> Self {
         Self::with(|options| {
@@ -80,7 +95,7 @@ impl Server {
             .into();
         let request = request.body(body).expect("a request");
         let mut answer = agent.run(request).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        let body = answer.body_mut().read_to_vec().expect("a body");
+        let body = answer.body_mut().with_config().limit(u64::MAX).read_to_vec().expect("a body");
         Reply { status: answer.status().as_u16(), headers: answer.headers().clone(), body }
     }
 

@@ -224,7 +224,13 @@ pub(crate) fn no_experiment(experiment_id: &str) -> Error {
     Error::missing(format!("No Experiment with id={experiment_id} exists"))
 }
 
+/// Parses the number of an experiment; one that is too large is that of none.
 fn number(experiment_id: &str) -> Result<i64> {
+    let digits = experiment_id.strip_prefix('-').unwrap_or(experiment_id);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let message = format!("Invalid experiment ID '{experiment_id}'. Experiment ID must be a valid integer.");
+        return Err(Error::invalid(message));
+    }
     experiment_id.parse().map_err(|_| no_experiment(experiment_id))
 }
 

@@ -27,7 +27,7 @@ pub(super) fn page(
 ) -> Result<Page<Metric>> {
     if let Some(wanted) = max_results.filter(|wanted| *wanted < 1) {
         return Err(Error::invalid(format!(
-            "Invalid value {wanted} for parameter 'max_results' supplied: It must be a positive integer"
+            "Invalid value {wanted} for parameter 'max_results' supplied. It must be a positive integer"
         )));
     }
     let after = token.filter(|token| !token.is_empty()).map(place).transpose()?;
@@ -155,21 +155,25 @@ fn sampled_steps(
     (first, last): (i64, i64),
     count: usize,
 ) -> Result<BTreeSet<i64>> {
-    let mut all = BTreeSet::new();
+    let mut all = Vec::new();
     let mut ends = BTreeSet::new();
     for (_, run, key_id) in runs {
-        let sql = "SELECT DISTINCT step FROM metrics WHERE run_key = ?1 AND key_id = ?2 AND step BETWEEN ?3 AND ?4";
+        // Not DISTINCT: putting the numbers in order here takes a quarter of the time.
+        let sql = "SELECT step FROM metrics WHERE run_key = ?1 AND key_id = ?2 AND step BETWEEN ?3 AND ?4";
         let values = [(*run).into(), (*key_id).into(), first.into(), last.into()];
-        let steps = connection.query(sql, &values, |row| row.integer(0))?;
-        ends.extend(steps.iter().min().copied());
-        ends.extend(steps.iter().max().copied());
-        all.extend(steps);
+        let mut steps = connection.query(sql, &values, |row| row.integer(0))?;
+        steps.sort_unstable();
+        steps.dedup();
+        ends.extend([steps.first(), steps.last()].into_iter().flatten());
+        all.append(&mut steps);
     }
+    all.sort_unstable();
+    all.dedup();
     if all.len() <= count {
-        return Ok(all);
+        return Ok(all.into_iter().collect());
     }
     let stride = all.len().div_ceil(count);
-    ends.extend(all.iter().step_by(stride).copied());
+    ends.extend(all.iter().step_by(stride));
     Ok(ends)
 }
 

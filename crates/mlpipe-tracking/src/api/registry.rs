@@ -2,8 +2,8 @@
 //! requests; text that is no number is `InvalidParameterValue`.
 
 use super::registry_rows::{
-    LATEST_OF_STAGE, VersionRow, by_alias, existing, existing_version, get_model, get_version, insert_version, number,
-    select_models, select_versions, set_model_tag, set_version_tag, touch, version_number,
+    LATEST_OF_STAGE, VersionRow, by_alias, check_name, existing, existing_version, get_model, get_version,
+    insert_version, number, select_models, select_versions, set_model_tag, set_version_tag, touch, version_number,
 };
 use super::{logged_models, runs};
 use crate::conditions::{Conditions, NO_PROMPT, attribute_order, is_prompt};
@@ -196,6 +196,7 @@ impl Store {
     /// # Errors
     /// Code `ResourceDoesNotExist`.
     pub fn delete_registered_model_alias(&self, name: &str, alias: &str) -> Result<()> {
+        check_alias(alias)?;
         self.write(|transaction| {
             let model = existing(transaction.connection, name)?;
             let sql = "DELETE FROM model_aliases WHERE registered_key = ?1 AND alias = ?2";
@@ -373,15 +374,6 @@ fn name_taken(name: &str) -> Error {
     Error::exists(format!("Registered Model (name={name}) already exists."))
 }
 
-fn check_name(name: &str) -> Result<()> {
-    match name.is_empty() || name.contains(['/', ':']) {
-        true => Err(Error::invalid(format!(
-            "Invalid name: '{name}'. Registered model name must be non-empty and cannot contain '/' or ':'."
-        ))),
-        false => Ok(()),
-    }
-}
-
 fn check_tags(tags: &[(String, String)]) -> Result<()> {
     tags.iter().try_for_each(|(key, value)| check_tag(key, value, MAX_REGISTRY_TAG_CHARS))
 }
@@ -391,7 +383,7 @@ fn check_alias(alias: &str) -> Result<()> {
     let invalid = |why: &str| Err(Error::invalid(format!("Invalid alias name: '{alias}'. {why}")));
     let letters = |character: char| character.is_ascii_alphanumeric() || character == '_' || character == '-';
     if alias.is_empty() || is_longer(alias, MAX_ALIAS_CHARS) || !alias.chars().all(letters) {
-        return invalid("Names may only contain alphanumerics, underscores and dashes, at most 255 characters.");
+        return invalid("Names may only contain alphanumerics, underscores (_), and dashes (-).");
     }
     if alias.eq_ignore_ascii_case("latest") {
         return invalid("'latest' alias name (case insensitive) is reserved.");

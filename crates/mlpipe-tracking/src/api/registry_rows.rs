@@ -25,8 +25,20 @@ pub(super) fn number(connection: &mut Connection, name: &str) -> Result<Option<i
     connection.number("SELECT registered_key FROM registered_models WHERE name = ?1", &[name.into()])
 }
 
+/// Refuses names that no registered model can have.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid("Registered model name cannot be empty."));
+    }
+    if name.contains(['/', ':']) {
+        return Err(Error::invalid(format!("Invalid model name '{name}'. Names cannot contain '/' or ':'.")));
+    }
+    Ok(())
+}
+
 /// Returns the number of a registered model that must exist.
 pub(super) fn existing(connection: &mut Connection, name: &str) -> Result<i64> {
+    check_name(name)?;
     let missing = || Error::missing(format!("Registered Model with name={name} not found"));
     number(connection, name)?.ok_or_else(missing)
 }
@@ -46,6 +58,7 @@ fn no_version(name: &str, version: i64) -> Error {
 
 /// Returns the numbers of a registered model and of its version, which must exist.
 pub(super) fn existing_version(connection: &mut Connection, name: &str, version: &str) -> Result<(i64, i64)> {
+    check_name(name)?;
     let version = version_number(version)?;
     let sql = "SELECT registered_key FROM model_versions JOIN registered_models USING (registered_key)
                WHERE name = ?1 AND version = ?2";
@@ -55,12 +68,14 @@ pub(super) fn existing_version(connection: &mut Connection, name: &str, version:
 
 /// Returns a registered model that must exist.
 pub(super) fn get_model(connection: &mut Connection, name: &str) -> Result<RegisteredModel> {
+    check_name(name)?;
     let missing = || Error::missing(format!("Registered Model with name={name} not found"));
     select_models(connection, "WHERE r.name = ?1", &[name.into()])?.pop().ok_or_else(missing)
 }
 
 /// Returns a version that must exist.
 pub(super) fn get_version(connection: &mut Connection, name: &str, version: i64) -> Result<ModelVersion> {
+    check_name(name)?;
     let rest = "WHERE m.name = ?1 AND r.version = ?2";
     let found = select_versions(connection, rest, &[name.into(), version.into()])?.pop();
     found.ok_or_else(|| no_version(name, version))

@@ -6,7 +6,7 @@ use super::{experiments, histories, logged_models, runs_search};
 use crate::apply::{Applier, Known, RunRow};
 use crate::database::Connection;
 use crate::group::Transaction;
-use crate::limits::{MAX_KEY_CHARS, is_longer};
+use crate::limits::{MAX_KEY_CHARS, is_longer, key_message};
 use crate::names::made_up_name;
 use crate::store::{now_ms, run_of};
 use crate::{
@@ -140,6 +140,7 @@ impl Store {
     /// # Errors
     /// Codes `ResourceDoesNotExist`, `InvalidParameterValue`.
     pub fn log_metric(&self, run_id: &str, metric: &LoggedMetric) -> Result<()> {
+        check_timestamp("timestamp", &metric.metric)?;
         self.write(|transaction| log_metrics(transaction, run_id, std::slice::from_ref(metric)))
     }
 
@@ -187,6 +188,9 @@ impl Store {
     /// Codes `ResourceDoesNotExist`, `InvalidParameterValue`.
     pub fn log_batch(&self, run_id: &str, batch: &Batch) -> Result<()> {
         check_batch(batch)?;
+        for (index, logged) in batch.metrics.iter().enumerate() {
+            check_timestamp(format_args!("metrics[{index}].timestamp"), &logged.metric)?;
+        }
         self.write(|transaction| {
             log(transaction, run_id, |applier, run| {
                 applier.set_params(run_id, run, &batch.params)?;
@@ -301,6 +305,17 @@ fn log_metrics(transaction: &mut Transaction<'_>, run_id: &str, metrics: &[Logge
     logged_models::add_metrics(transaction, run_id, metrics)
 }
 
+fn check_timestamp(parameter: impl std::fmt::Display, metric: &Metric) -> Result<()> {
+    if metric.timestamp_ms >= 0 {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "Invalid value {} for parameter '{parameter}' supplied: metric '{}' (value={:?}). Timestamp must be a nonnegative long \
+         (64-bit integer) ",
+        metric.timestamp_ms, metric.key, metric.value
+    )))
+}
+
 /// Returns an error of this program in the words of MLflow.
 fn in_mlflow_words(error: Error) -> Error {
     match error {
@@ -310,9 +325,7 @@ fn in_mlflow_words(error: Error) -> Error {
             "Changing param values is not allowed. Param with key='{key}' was already logged with value='{old}' for run \
              ID='{run_id}'. Attempted logging new value '{new}'."
         )),
-        Error::InvalidKey { kind, key, reason, .. } => {
-            Error::invalid(format!("Invalid {kind} name: '{key}': {reason}"))
-        }
+        Error::InvalidKey { kind, key, reason, .. } => Error::invalid(key_message(kind, &key, reason)),
         other => other,
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Three ways, by the order that is asked for. The newest first: along the index of the experiment, each page going on
 //! where the last one ended. By a metric, in one experiment: along the index of its values, then the runs where it is
-//! not a number, then those without it. Anything else is sorted.
+//! not a number, then those without it. Anything else is sorted. When few runs meet a filter on a metric, they are looked
+//! up first.
 
 use crate::conditions::Conditions;
 use crate::database::{Connection, Value};
@@ -184,9 +185,13 @@ impl Query {
     /// Adds what every way needs: experiments, whether deleted, and the filter.
     fn restrict(&self, conditions: &mut Conditions<'_>) -> Result<()> {
         let parameters: Vec<_> = self.experiments.iter().map(|experiment| conditions.bind(*experiment)).collect();
-        // The runs of one parent are found by their index: the plus keeps that of the experiments out of it.
+        // The runs of one parent, and few ones, are found by their index: the plus keeps that of the experiments out of it.
         let is_of_parent = self.clauses.iter().any(|clause| clause.column.key == crate::tags::PARENT_RUN_ID);
-        let plus = if is_of_parent { "+" } else { "" };
+        let are_few = match self.experiments.as_slice() {
+            [one] => conditions.add_few(*one, &self.clauses)?,
+            _ => false,
+        };
+        let plus = if is_of_parent || are_few { "+" } else { "" };
         conditions.add(match parameters.as_slice() {
             [one] => format!("{plus}r.experiment_id = {one}"),
             several => format!("{plus}r.experiment_id IN ({})", several.join(", ")),

@@ -1,6 +1,6 @@
 //! `mlpipe run`: runs a pipeline and says what became of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -39,6 +39,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "URL", env = "MLPIPE_REMOTE_CACHE")]
     remote_cache: Option<String>,
 
+    /// File with a token for the remote cache; MLPIPE_REMOTE_CACHE_TOKEN may hold the token itself
+    #[arg(long, value_name = "FILE", env = "MLPIPE_REMOTE_CACHE_TOKEN_FILE", requires = "remote_cache")]
+    remote_cache_token_file: Option<PathBuf>,
+
     #[command(flatten)]
     tracking: TrackingArguments,
 
@@ -49,6 +53,16 @@ pub(crate) struct Arguments {
     /// Run only what the lock beside the pipeline pins down, and hold the results against it; see `mlpipe lock`
     #[arg(long, conflicts_with = "only")]
     locked: bool,
+}
+
+/// The token for the remote cache: not from the command line, which every user of the machine can read.
+fn remote_cache_token(file: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(path) = file else {
+        return Ok(std::env::var("MLPIPE_REMOTE_CACHE_TOKEN").ok().filter(|token| !token.is_empty()));
+    };
+    let token = std::fs::read_to_string(path)
+        .map_err(|error| Failure::bad_input(format!("the remote cache's token, `{}`: {error}", path.display())))?;
+    Ok(Some(token.trim().to_owned()))
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -77,7 +91,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     sources::explain(&found.selections);
     workspace = workspace.with_datasets(found.datasets);
     if let Some(url) = &arguments.remote_cache {
-        workspace = workspace.with_remote_cache(url).map_err(|message| Failure::new(Exit::Usage, message))?;
+        let token = remote_cache_token(arguments.remote_cache_token_file.as_deref())?;
+        let remote = workspace.with_remote_cache(url, token.as_deref());
+        workspace = remote.map_err(|message| Failure::new(Exit::Usage, message))?;
     }
     if let Some(client) = arguments.tracking.client()? {
         workspace = workspace.with_tracking_server(client);
