@@ -1,8 +1,8 @@
 //! [`SecretKey`]: how the secrets of webhooks are kept. They sign deliveries, so they must be known again, unlike passwords; but not to
 //! whoever has a copy of the tracking store. The key lies beside the store: in a variable, or in a file that backups leave out.
 //!
-//! A secret is encrypted with the keyed BLAKE3 of a random nonce as key stream, then authenticated with a second key (encrypt, then
-//! MAC), together with the id of its webhook: a sealed secret is of no use in another webhook's place.
+//! A secret is sealed with XChaCha20-Poly1305 under a random nonce, with the id of its webhook as associated data: a sealed secret is of no use
+//! in another webhook's place.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -11,14 +11,16 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 
 use crate::random;
 
 /// MLflow's variable, with a key as MLflow wants it: 32 bytes in URL-safe base64.
 const VARIABLE: &str = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY";
 const FILE: &str = "webhook.key";
-const NONCE_BYTES: usize = 16;
-const TAG_BYTES: usize = 32;
+/// So long that random ones do not meet.
+const NONCE_BYTES: usize = 24;
 
 /// Where the key comes from.
 #[derive(Debug, Clone)]
@@ -39,12 +41,11 @@ impl SecretKey {
     /// # Errors
     /// In words, when there is no usable key.
     pub(crate) fn seal(&self, webhook_id: &str, secret: &str) -> Result<String, String> {
-        let keys = Keys::derived_from(&self.key()?);
         let nonce = random::bytes::<NONCE_BYTES>();
-        let mut text = secret.as_bytes().to_vec();
-        keys.apply(&nonce, &mut text);
-        let tag = keys.tag(webhook_id, &nonce, &text);
-        Ok(STANDARD.encode([nonce.as_slice(), &text, tag.as_bytes()].concat()))
+        let payload = Payload { msg: secret.as_bytes(), aad: webhook_id.as_bytes() };
+        let sealed = self.cipher()?.encrypt(&XNonce::from(nonce), payload);
+        let sealed = sealed.map_err(|_| "the webhook's secret is too long".to_owned())?;
+        Ok(STANDARD.encode([nonce.as_slice(), &sealed].concat()))
     }
 
     /// Opens what was sealed.
@@ -52,17 +53,12 @@ impl SecretKey {
     /// # Errors
     /// In words, when there is no usable key, or it was sealed with another one or for another webhook.
     pub(crate) fn open(&self, webhook_id: &str, sealed: &str) -> Result<String, String> {
-        let keys = Keys::derived_from(&self.key()?);
+        let cipher = self.cipher()?;
         let opened = || {
             let bytes = STANDARD.decode(sealed).ok()?;
-            let (nonce, rest) = bytes.split_first_chunk::<NONCE_BYTES>()?;
-            let (text, tag) = rest.split_last_chunk::<TAG_BYTES>()?;
-            if keys.tag(webhook_id, nonce, text) != blake3::Hash::from_bytes(*tag) {
-                return None;
-            }
-            let mut text = text.to_vec();
-            keys.apply(nonce, &mut text);
-            String::from_utf8(text).ok()
+            let (nonce, msg) = bytes.split_first_chunk::<NONCE_BYTES>()?;
+            let payload = Payload { msg, aad: webhook_id.as_bytes() };
+            String::from_utf8(cipher.decrypt(&XNonce::from(*nonce), payload).ok()?).ok()
         };
         opened().ok_or_else(|| {
             format!(
@@ -70,6 +66,10 @@ impl SecretKey {
                 self.file.display()
             )
         })
+    }
+
+    fn cipher(&self) -> Result<XChaCha20Poly1305, String> {
+        Ok(XChaCha20Poly1305::new(&Key::from(self.key()?)))
     }
 
     fn key(&self) -> Result<[u8; 32], String> {
@@ -98,36 +98,6 @@ impl SecretKey {
             }
         }
         std::fs::read_to_string(&self.file)
-    }
-}
-
-/// One key for the stream, one for the tag.
-struct Keys {
-    stream: [u8; 32],
-    tag: [u8; 32],
-}
-
-impl Keys {
-    fn derived_from(key: &[u8; 32]) -> Self {
-        Self {
-            stream: blake3::derive_key("mlpipe 2026-11 webhook secret: stream", key),
-            tag: blake3::derive_key("mlpipe 2026-11 webhook secret: tag", key),
-        }
-    }
-
-    /// Encrypts, and decrypts what was encrypted.
-    fn apply(&self, nonce: &[u8; NONCE_BYTES], text: &mut [u8]) {
-        let mut stream = vec![0; text.len()];
-        blake3::Hasher::new_keyed(&self.stream).update(nonce).finalize_xof().fill(&mut stream);
-        text.iter_mut().zip(stream).for_each(|(byte, key)| *byte ^= key);
-    }
-
-    /// Its comparison takes the same time for every tag.
-    fn tag(&self, webhook_id: &str, nonce: &[u8; NONCE_BYTES], text: &[u8]) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.tag);
-        // The length keeps an id apart from what follows it.
-        hasher.update(&(webhook_id.len() as u64).to_le_bytes()).update(webhook_id.as_bytes());
-        hasher.update(nonce).update(text).finalize()
     }
 }
 
