@@ -4,6 +4,7 @@
 //! by `level.rs`. Here they are put together and written.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use mlpipe_dicom::Volume;
 use mlpipe_infer::Model;
@@ -71,16 +72,18 @@ pub struct Detection {
 /// # Errors
 /// When an input is missing, damaged or of another kind, or an output cannot be written.
 pub fn run(args: &Args) -> Result<Summary> {
-    let volume = Volume::load(&args.volume)?;
     let mut model = args.runtime.open(&args.model)?;
-    let start = std::time::Instant::now();
+    let start = Instant::now();
+    let volume = Volume::load(&args.volume)?;
     let detection = detect(volume, &mut model, args.threshold, &args.volume)?;
-    let (vertebrae, elapsed_ms) = (detection.entries.len(), start.elapsed().as_millis());
-    tracing::info!(vertebrae, backend = model.backend(), elapsed_ms, "vertebrae detected");
     create_directory(&args.output_dir)?;
     let mut summary = Summary { notes: detection.notes.clone(), ..Summary::default() };
     summary.notes.extend(model.note().map(str::to_owned));
     write(&detection, &args.output_dir, &mut summary)?;
+    summary.add_times(start, &model);
+    summary.write_metrics(&args.output_dir)?;
+    let (vertebrae, elapsed_ms) = (detection.entries.len(), start.elapsed().as_millis());
+    tracing::info!(vertebrae, backend = model.backend(), elapsed_ms, "vertebrae detected");
     Ok(summary)
 }
 
@@ -218,7 +221,7 @@ fn write(detection: &Detection, directory: &Path, summary: &mut Summary) -> Resu
     if let Some(lowest) = vertebrae.iter().map(|vertebra| vertebra.score).reduce(f64::min) {
         summary.metric("lowest_score", lowest);
     }
-    summary.write_metrics(directory)
+    Ok(())
 }
 
 /// Writes all entries into a folder beside the collection, then puts it in the place of an older one.
