@@ -13,7 +13,7 @@ use ndarray::{Array3, s};
 use serde::{Deserialize, Serialize};
 
 use crate::boxes::Grids;
-use crate::column::{Body, Column, SliceGrid, column};
+use crate::column::{Body, Column, SURE_SCORE, SliceGrid, column};
 use crate::detector::{Detector, reference};
 use crate::files::{create_directory, temporary_beside, write_error, write_json, write_npy};
 use crate::image::Image;
@@ -139,7 +139,9 @@ fn evidence(body: &Body) -> Evidence {
 fn notes(found: usize, stray_bodies: usize, threshold: f64) -> Vec<String> {
     let mut notes = Vec::new();
     if found == 0 {
-        notes.push(format!("no spine found: no two bodies with a score of {threshold} stand above each other"));
+        notes.push(format!(
+            "no spine found: neither three bodies with a score of {threshold} stand above each other nor two of {SURE_SCORE}"
+        ));
     }
     if stray_bodies > 0 {
         notes.push(format!("{stray_bodies} body-like shape(s) away from the spine were left out"));
@@ -158,6 +160,7 @@ fn vertebra(index: usize, body: &Body, level: Level, grids: &Grids) -> Vertebra 
     Vertebra {
         id: format!("v{}", index + 1),
         level: level.name,
+        level_candidates: level.candidates,
         level_basis: level.basis,
         score: key.score,
         slice: key.slice,
