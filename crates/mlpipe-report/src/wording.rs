@@ -15,7 +15,10 @@ pub(crate) fn result(report: &Report) -> (String, String) {
     let endplates = count(report.examined.len(), "endplate", "endplates");
     if vertebrae == 0 {
         let threshold = report.input.vertebrae.threshold;
-        return ("No spine found.".into(), format!(" No column of vertebral bodies reached the score of {threshold:.2}."));
+        return (
+            "No spine found.".into(),
+            format!(" No column of vertebral bodies reached the score of {threshold:.2}."),
+        );
     }
     let bodies = count(vertebrae, "vertebra", "vertebrae");
     let unclear = report.examined.iter().filter(|examined| examined.verdict == Verdict::NotLocalised).count();

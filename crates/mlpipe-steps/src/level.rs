@@ -70,10 +70,15 @@ struct Doubt {
 }
 
 fn anchor(bodies: &[Evidence]) -> Result<Anchor, Doubt> {
-    let l5 = clear_mark(bodies, |body| &body.l5, "L5")?;
+    let l5 = clear_mark(bodies, |body| &body.l5, "L5");
     // Of two bodies that may be S1 the one above each may be L5.
     let s1 = clear_mark(bodies, |body| &body.s1, "S1")
         .map_err(|doubt| Doubt { l5: doubt.l5.iter().filter_map(|s1| s1.checked_sub(1)).collect(), ..doubt })?;
+    // Of two bodies that look like L5 the sacrum says which one it is.
+    let l5 = match (l5, s1) {
+        (Err(doubt), Some(s1)) if s1 > 0 && doubt.l5.contains(&(s1 - 1)) => None,
+        (l5, _) => l5?,
+    };
     match (l5, s1) {
         (Some(l5), Some(s1)) if s1 == l5 + 1 => {
             Ok(Anchor { l5, basis: "the detector marks it as L5 and the body below as S1" })
@@ -274,6 +279,8 @@ mod tests {
         bodies[2].l5 = vec![0.6; 4];
         assert_eq!(levels(&bodies)[3].basis, "not counted: both v4 and v3 are marked as L5");
         assert_eq!(told(&bodies), "L2|L3 L3|L4 L4|L5 L5|S1");
+        bodies.push(Evidence { center_lps: [0.0, 0.0, -36.0], s1: vec![0.9; 4], ..even_spine(1).remove(0) });
+        assert_eq!(told(&bodies), "L2 L3 L4 L5 S1", "the sacrum settles it");
         let mut bodies = with_sacrum(4);
         bodies[1].l5 = vec![0.55, 0.5, 0.1, 0.0];
         assert_eq!(told(&bodies), "L3 L4 L5 S1", "a much weaker rival does not count");
