@@ -219,7 +219,7 @@ fn standing_in_line(mut bodies: Vec<Body>) -> Column {
     let mut chains = chain_of.iter();
     bodies.retain(|_| chains.next().copied() == best);
     let sure = bodies.iter().all(|body| body.key_box().score >= SURE_SCORE);
-    if bodies.len() < 2 || bodies.len() < MANY_BODIES && !sure {
+    if bodies.len() < 2 || (bodies.len() < MANY_BODIES && !sure) {
         bodies.clear();
     }
     Column { stray_bodies: total - bodies.len(), bodies }

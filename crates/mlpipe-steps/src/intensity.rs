@@ -36,7 +36,7 @@ pub(crate) fn percentiles(voxels: &Array3<f32>, wanted: [f64; 2]) -> Option<[f32
 /// The first 16 bits of a number that grows with the value, in the order of `f32::total_cmp`.
 fn class_of(value: f32) -> usize {
     let bits = value.to_bits();
-    let ordered = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    let ordered = if bits >> 31 == 0 { bits | (1 << 31) } else { !bits };
     (ordered >> 16) as usize
 }
 
