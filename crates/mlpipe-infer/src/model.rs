@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use ndarray::{ArrayD, ArrayViewD};
 use sha2::{Digest, Sha256};
@@ -57,6 +58,7 @@ pub struct Model {
     backend: String,
     note: Option<String>,
     session: AnySession,
+    time_running: Duration,
 }
 
 enum AnySession {
@@ -78,16 +80,18 @@ impl Model {
         if let Some(note) = &note {
             tracing::info!(model = name, "{note}");
         }
-        Ok(Model { onnx_file, metadata, name, sha256, backend, note, session })
+        Ok(Model { onnx_file, metadata, name, sha256, backend, note, session, time_running: Duration::ZERO })
     }
 
     /// Runs the model. Every input must be given once, by name, with the declared shape.
     pub fn run(&mut self, inputs: &[(&str, ArrayViewD<'_, f32>)]) -> Result<Outputs> {
         self.tensors().check_inputs(&self.onnx_file, inputs)?;
+        let start = Instant::now();
         let outcome = match &mut self.session {
             AnySession::OnnxRuntime(session) => session.run(inputs),
             AnySession::Rten(session) => session.run(inputs),
         };
+        self.time_running += start.elapsed();
         let run_error = |message| Error::Run { path: self.onnx_file.clone(), backend: self.backend.clone(), message };
         let arrays = outcome.map_err(run_error)?;
         Ok(Outputs { path: self.onnx_file.clone(), signatures: self.tensors().outputs.clone(), arrays })
@@ -128,6 +132,11 @@ impl Model {
     /// Returns the runtime and its version: `onnxruntime 1.32.0` or `rten 0.27.0`.
     pub fn backend(&self) -> &str {
         &self.backend
+    }
+
+    /// Returns the time that all runs so far took inside the runtime.
+    pub fn time_running(&self) -> Duration {
+        self.time_running
     }
 
     /// Returns one line that says why the slower backend is used, where [`BackendChoice::Auto`] had to fall back.

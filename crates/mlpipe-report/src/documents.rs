@@ -47,8 +47,11 @@ pub struct VertebraeDocument {
 pub struct Vertebra {
     /// `v1`, `v2`, ... from head to foot.
     pub id: String,
-    /// `L3`, or null when no anchor for counting was found.
+    /// `L3`, or null when the images do not settle it.
     pub level: Option<String>,
+    /// Without a level: those that the images leave, the likeliest first; empty where they say nothing.
+    #[serde(default)]
+    pub level_candidates: Vec<String>,
     /// How the level was found, in words for the reader of a report.
     pub level_basis: String,
     /// Highest score over its slices, 0..1.

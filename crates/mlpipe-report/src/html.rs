@@ -265,7 +265,7 @@ fn vertebrae_table(report: &Report) -> String {
                 "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td>\
                  <td class=\"number\">{}</td><td class=\"number\">{x:.1}, {y:.1}, {z:.1}</td></tr>\n",
                 escape(&vertebra.id),
-                vertebra.level.as_deref().map_or("not asserted".to_owned(), escape),
+                escape(&wording::level_alone(vertebra)),
                 escape(&vertebra.level_basis),
                 vertebra.score,
                 vertebra.slice,

@@ -15,7 +15,10 @@ pub(crate) fn result(report: &Report) -> (String, String) {
     let endplates = count(report.examined.len(), "endplate", "endplates");
     if vertebrae == 0 {
         let threshold = report.input.vertebrae.threshold;
-        return ("No spine found.".into(), format!(" No vertebral body reached the score of {threshold:.2}."));
+        return (
+            "No spine found.".into(),
+            format!(" No column of vertebral bodies reached the score of {threshold:.2}."),
+        );
     }
     let bodies = count(vertebrae, "vertebra", "vertebrae");
     let unclear = report.examined.iter().filter(|examined| examined.verdict == Verdict::NotLocalised).count();
@@ -53,6 +56,15 @@ pub(crate) fn level(vertebra: &Vertebra) -> String {
     match &vertebra.level {
         Some(level) => level.clone(),
         None => format!("{} (level not asserted)", vertebra.id),
+    }
+}
+
+/// The level, or that it is not asserted and what it may be.
+pub(crate) fn level_alone(vertebra: &Vertebra) -> String {
+    match (&vertebra.level, vertebra.level_candidates.is_empty()) {
+        (Some(level), _) => level.clone(),
+        (None, true) => "not asserted".to_owned(),
+        (None, false) => format!("not asserted: {}", vertebra.level_candidates.join(" or ")),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use mlpipe_dicom::Volume;
 use serde::{Deserialize, Serialize};
@@ -82,34 +83,37 @@ pub fn run(batch_file: &Path, runtime: Runtime) -> Result<Summary> {
     }
     let mut summary = Summary { outputs: vec![batch.results.clone()], ..Summary::default() };
     for (model, items) in by_model {
-        summary.notes.extend(run_items(&model, runtime, &items, &mut results)?);
+        run_items(&model, runtime, &items, &mut results, &mut summary)?;
     }
     summary.metric("items", batch.items.len() as f64);
     summary.metric("failed_items", results.failed as f64);
     Ok(summary)
 }
 
-/// Runs the items of one model; returns what a reader should know about the model.
+/// Runs the items of one model; tells the summary what a reader should know about it, and the times.
 fn run_items(
     path: &Path,
     runtime: Runtime,
     items: &[(&Item, Parameters)],
     results: &mut Results,
-) -> Result<Option<String>> {
+    summary: &mut Summary,
+) -> Result<()> {
     let mut model = match runtime.open(path) {
         Ok(model) => model,
-        Err(error) => return fail_all(items, &error, results).map(|()| None),
+        Err(error) => return fail_all(items, &error, results),
     };
-    let note = model.note().map(str::to_owned);
+    summary.notes.extend(model.note().map(str::to_owned));
+    let start = Instant::now();
     let mut classifier = match Classifier::new(&mut model) {
         Ok(classifier) => classifier,
-        Err(error) => return fail_all(items, &error, results).map(|()| None),
+        Err(error) => return fail_all(items, &error, results),
     };
     let mut images = Images::new(classifier.preparation());
     for (item, parameters) in items {
         results.append(&item.key, run_item(&mut classifier, &mut images, item, parameters))?;
     }
-    Ok(note)
+    summary.add_times(start, &model);
+    Ok(())
 }
 
 fn fail_all(items: &[(&Item, Parameters)], error: &Error, results: &mut Results) -> Result<()> {

@@ -28,6 +28,11 @@ const THICK_SLICES_MM: f64 = 15.0;
 const MIN_SHARE_OF_SLICES: f64 = 0.4;
 /// Neighbours in a column are at most this many body heights apart; 1.4 is usual, 2.8 when one body was missed.
 const NEIGHBOUR_HEIGHTS: f64 = 3.2;
+/// So many bodies are a spine whatever their scores...
+const MANY_BODIES: usize = 3;
+/// ...fewer only when the best box of each reaches this: a detector took two shapes at the side of a head, one above the
+/// other, for bodies of 0.74 and 0.77; on middle slices bodies score 0.8 and more.
+pub(crate) const SURE_SCORE: f64 = 0.8;
 /// And the line between them is at most this far from the head-foot direction (the lumbosacral angle is about 45).
 const NEIGHBOUR_ANGLE_DEG: f64 = 65.0;
 
@@ -193,7 +198,7 @@ fn broad_enough(mut bodies: Vec<Body>) -> Vec<Body> {
     bodies
 }
 
-/// Keeps the best chain of neighbours, head to foot. One body alone is no column.
+/// Keeps the best chain of neighbours, head to foot. One body alone is no column, nor are two that are not sure.
 fn standing_in_line(mut bodies: Vec<Body>) -> Column {
     bodies.sort_by(|a, b| b.center_lps[2].total_cmp(&a.center_lps[2]));
     let mut chain_of: Vec<usize> = (0..bodies.len()).collect();
@@ -213,7 +218,8 @@ fn standing_in_line(mut bodies: Vec<Body>) -> Column {
     let total = bodies.len();
     let mut chains = chain_of.iter();
     bodies.retain(|_| chains.next().copied() == best);
-    if bodies.len() < 2 {
+    let sure = bodies.iter().all(|body| body.key_box().score >= SURE_SCORE);
+    if bodies.len() < 2 || (bodies.len() < MANY_BODIES && !sure) {
         bodies.clear();
     }
     Column { stray_bodies: total - bodies.len(), bodies }
@@ -338,6 +344,17 @@ mod tests {
         let column = built(spine(2..8, &[100.0]), 12, 4.0);
         assert_eq!((column.bodies.len(), column.stray_bodies), (0, 1));
         assert_eq!(built(Vec::new(), 12, 4.0), Column::default());
+    }
+
+    #[test]
+    fn two_bodies_are_a_column_only_when_both_are_sure() {
+        let boxes = |score: f64| {
+            [100.0, 136.0].into_iter().flat_map(move |y| (2..8).map(move |slice| found(slice, 100.0, y, score)))
+        };
+        assert_eq!(built(boxes(0.79).collect(), 12, 4.0).bodies.len(), 0);
+        assert_eq!(built(boxes(0.8).collect(), 12, 4.0).bodies.len(), 2);
+        let third = (2..8).map(|slice| found(slice, 100.0, 172.0, 0.6));
+        assert_eq!(built(boxes(0.6).chain(third).collect(), 12, 4.0).bodies.len(), 3);
     }
 
     #[test]

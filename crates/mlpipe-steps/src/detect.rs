@@ -4,6 +4,7 @@
 //! by `level.rs`. Here they are put together and written.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use mlpipe_dicom::Volume;
 use mlpipe_infer::Model;
@@ -12,7 +13,7 @@ use ndarray::{Array3, s};
 use serde::{Deserialize, Serialize};
 
 use crate::boxes::Grids;
-use crate::column::{Body, Column, SliceGrid, column};
+use crate::column::{Body, Column, SURE_SCORE, SliceGrid, column};
 use crate::detector::{Detector, reference};
 use crate::files::{create_directory, temporary_beside, write_error, write_json, write_npy};
 use crate::image::Image;
@@ -71,16 +72,18 @@ pub struct Detection {
 /// # Errors
 /// When an input is missing, damaged or of another kind, or an output cannot be written.
 pub fn run(args: &Args) -> Result<Summary> {
-    let volume = Volume::load(&args.volume)?;
     let mut model = args.runtime.open(&args.model)?;
-    let start = std::time::Instant::now();
+    let start = Instant::now();
+    let volume = Volume::load(&args.volume)?;
     let detection = detect(volume, &mut model, args.threshold, &args.volume)?;
-    let (vertebrae, elapsed_ms) = (detection.entries.len(), start.elapsed().as_millis());
-    tracing::info!(vertebrae, backend = model.backend(), elapsed_ms, "vertebrae detected");
     create_directory(&args.output_dir)?;
     let mut summary = Summary { notes: detection.notes.clone(), ..Summary::default() };
     summary.notes.extend(model.note().map(str::to_owned));
     write(&detection, &args.output_dir, &mut summary)?;
+    summary.add_times(start, &model);
+    summary.write_metrics(&args.output_dir)?;
+    let (vertebrae, elapsed_ms) = (detection.entries.len(), start.elapsed().as_millis());
+    tracing::info!(vertebrae, backend = model.backend(), elapsed_ms, "vertebrae detected");
     Ok(summary)
 }
 
@@ -136,7 +139,9 @@ fn evidence(body: &Body) -> Evidence {
 fn notes(found: usize, stray_bodies: usize, threshold: f64) -> Vec<String> {
     let mut notes = Vec::new();
     if found == 0 {
-        notes.push(format!("no spine found: no two bodies with a score of {threshold} stand above each other"));
+        notes.push(format!(
+            "no spine found: neither three bodies with a score of {threshold} stand above each other nor two of {SURE_SCORE}"
+        ));
     }
     if stray_bodies > 0 {
         notes.push(format!("{stray_bodies} body-like shape(s) away from the spine were left out"));
@@ -155,6 +160,7 @@ fn vertebra(index: usize, body: &Body, level: Level, grids: &Grids) -> Vertebra 
     Vertebra {
         id: format!("v{}", index + 1),
         level: level.name,
+        level_candidates: level.candidates,
         level_basis: level.basis,
         score: key.score,
         slice: key.slice,
@@ -218,7 +224,7 @@ fn write(detection: &Detection, directory: &Path, summary: &mut Summary) -> Resu
     if let Some(lowest) = vertebrae.iter().map(|vertebra| vertebra.score).reduce(f64::min) {
         summary.metric("lowest_score", lowest);
     }
-    summary.write_metrics(directory)
+    Ok(())
 }
 
 /// Writes all entries into a folder beside the collection, then puts it in the place of an older one.

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use mlpipe_infer::Model;
 use ndarray::Array3;
 use ndarray_npy::WriteNpyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::detect::rounded;
 use crate::{Error, Result};
 
 /// What a step wrote and counted, for the command to show.
@@ -24,6 +27,13 @@ pub struct Summary {
 impl Summary {
     pub(crate) fn metric(&mut self, name: &str, value: f64) {
         self.metrics.insert(name.to_owned(), value);
+    }
+
+    /// Adds the milliseconds since `start`, when the model was open, and those of them that its runtime took.
+    pub(crate) fn add_times(&mut self, start: Instant, model: &Model) {
+        for (name, time) in [("elapsed_ms", start.elapsed()), ("inference_ms", model.time_running())] {
+            *self.metrics.entry(name.to_owned()).or_default() += rounded(time.as_secs_f64() * 1e3, 1e3);
+        }
     }
 
     /// Writes `metrics.json` in `directory`: `{name: number}`.

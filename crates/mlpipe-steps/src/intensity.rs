@@ -5,19 +5,39 @@ use ndarray::{Array3, ArrayView2};
 /// Values at percentiles `[low, high]` (0..=100) of all finite voxels, with linear interpolation between the two
 /// nearest ranks (NumPy's default). `None` when no voxel is finite.
 pub(crate) fn percentiles(voxels: &Array3<f32>, wanted: [f64; 2]) -> Option<[f32; 2]> {
-    let mut values: Vec<f32> = voxels.iter().copied().filter(|value| value.is_finite()).collect();
-    if values.is_empty() {
+    // Sorting voxels into classes by the first half of their bits, then only those of two classes, is ten times as fast
+    // as partitioning all of them, which took longer than the network of the node classifier.
+    let finite = || voxels.iter().filter(|value| value.is_finite());
+    let mut counts = vec![0_usize; 1 << 16];
+    finite().for_each(|value| counts[class_of(*value)] += 1);
+    let total: usize = counts.iter().sum();
+    if total == 0 {
         return None;
     }
-    Some(wanted.map(|percentile| percentile_of(&mut values, percentile)))
+    let value_at = |rank: usize| -> f64 {
+        let mut below = 0;
+        let class = counts.iter().position(|count| {
+            below += count;
+            below > rank
+        });
+        let class = class.expect("a rank is below the number of values");
+        let mut members: Vec<f32> = finite().copied().filter(|value| class_of(*value) == class).collect();
+        let place = rank + members.len() - below;
+        f64::from(*members.select_nth_unstable_by(place, f32::total_cmp).1)
+    };
+    Some(wanted.map(|percentile| {
+        let rank = percentile.clamp(0.0, 100.0) / 100.0 * (total - 1) as f64;
+        let low = value_at(rank.floor() as usize);
+        let high = if rank.fract() > 0.0 { value_at(rank.floor() as usize + 1) } else { low };
+        (low + (high - low) * rank.fract()) as f32
+    }))
 }
 
-fn percentile_of(values: &mut [f32], percentile: f64) -> f32 {
-    let rank = percentile.clamp(0.0, 100.0) / 100.0 * (values.len() - 1) as f64;
-    let (_, low, above) = values.select_nth_unstable_by(rank.floor() as usize, f32::total_cmp);
-    let low = f64::from(*low);
-    let high = above.iter().copied().min_by(f32::total_cmp).map_or(low, f64::from);
-    (low + (high - low) * rank.fract()) as f32
+/// The first 16 bits of a number that grows with the value, in the order of `f32::total_cmp`.
+fn class_of(value: f32) -> usize {
+    let bits = value.to_bits();
+    let ordered = if bits >> 31 == 0 { bits | (1 << 31) } else { !bits };
+    (ordered >> 16) as usize
 }
 
 /// `(v - low) / (high - low)`, clipped to 0..1; voxels that are not finite become 0.
@@ -56,6 +76,17 @@ mod tests {
         let voxels = line(vec![40.0, 10.0, 30.0, 20.0, 0.0]);
         assert_eq!(percentiles(&voxels, [0.0, 100.0]), Some([0.0, 40.0]));
         assert_eq!(percentiles(&voxels, [10.0, 62.5]), Some([4.0, 25.0]), "as numpy.percentile");
+    }
+
+    #[test]
+    fn percentiles_of_many_values_are_those_of_the_sorted_ones() {
+        let mut values: Vec<f32> = (0..5000).map(|step| ((step * 7919 % 5000) as f32 - 2000.0) / 3.0).collect();
+        let found = percentiles(&line(values.clone()), [1.0, 99.0]).expect("there are values");
+        values.sort_by(f32::total_cmp);
+        let at = |rank: f64| {
+            values[rank as usize] + (values[rank as usize + 1] - values[rank as usize]) * rank.fract() as f32
+        };
+        assert!((found[0] - at(49.99)).abs() < 1e-3 && (found[1] - at(4949.01)).abs() < 1e-3, "{found:?}");
     }
 
     #[test]

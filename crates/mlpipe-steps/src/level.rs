@@ -1,8 +1,8 @@
-//! Which vertebra is which: counts from an anchor that the detector marked, or says why it does not. Pure.
+//! Which vertebra is which: counts from the sacrum where the detector marked it, or says what the levels may be. Pure.
 //!
-//! The anchor is L5 (marked by its own map) or, where only the sacrum is marked, the body above S1. Everything above is
-//! counted; nothing is counted past a gap in which a body may be missing. A level is never guessed: without a clear
-//! anchor it is `None`, with the reason in words.
+//! The anchor is the body above S1, which must be the one that is marked as L5, if any is. Everything above is counted;
+//! nothing is counted past a gap in which a body may be missing. A level is never guessed: without a sacrum, or with marks
+//! that contradict each other, it is `None`, with the reason in words and the levels that the marks leave.
 
 /// What the detector said about one body, head to foot.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub(crate) struct Evidence {
 pub(crate) struct Level {
     /// `L3`; `None` when it cannot be told.
     pub(crate) name: Option<String>,
+    /// Without a name: what it may be, the likeliest first; empty where nothing speaks for any level.
+    pub(crate) candidates: Vec<String>,
     /// In words, for the reader of a report.
     pub(crate) basis: String,
 }
@@ -42,47 +44,79 @@ const USUAL_STEP_HEIGHTS: f64 = 1.4;
 pub(crate) fn levels(bodies: &[Evidence]) -> Vec<Level> {
     match anchor(bodies) {
         Ok(anchor) => counted_from(&anchor, bodies),
-        Err(reason) => vec![Level { name: None, basis: format!("not counted: {reason}") }; bodies.len()],
+        Err(doubt) => {
+            let level = |position: usize| Level {
+                name: None,
+                candidates: names(doubt.l5.iter().map(|l5| *l5 as i64 - position as i64)),
+                basis: format!("not counted: {}", doubt.reason),
+            };
+            (0..bodies.len()).map(level).collect()
+        }
     }
 }
 
-/// The body from which levels are counted.
+/// The body from which levels are counted; S1 is below it.
 struct Anchor {
     l5: usize,
     basis: &'static str,
-    /// The body below it is known to be S1.
-    s1_is_marked: bool,
 }
 
-fn anchor(bodies: &[Evidence]) -> Result<Anchor, String> {
-    let l5 = clear_mark(bodies, |body| &body.l5, "L5")?;
-    let s1 = clear_mark(bodies, |body| &body.s1, "S1")?;
+/// Why nothing is counted.
+#[derive(Default)]
+struct Doubt {
+    reason: String,
+    /// Positions at which L5 may be, the likeliest first; one past a position stands for a body that may be missing there.
+    l5: Vec<usize>,
+}
+
+fn anchor(bodies: &[Evidence]) -> Result<Anchor, Doubt> {
+    let l5 = clear_mark(bodies, |body| &body.l5, "L5");
+    // Of two bodies that may be S1 the one above each may be L5.
+    let s1 = clear_mark(bodies, |body| &body.s1, "S1")
+        .map_err(|doubt| Doubt { l5: doubt.l5.iter().filter_map(|s1| s1.checked_sub(1)).collect(), ..doubt })?;
+    // Of two bodies that look like L5 the sacrum says which one it is.
+    let l5 = match (l5, s1) {
+        (Err(doubt), Some(s1)) if s1 > 0 && doubt.l5.contains(&(s1 - 1)) => None,
+        (l5, _) => l5?,
+    };
     match (l5, s1) {
-        (Some(l5), None) => Ok(Anchor { l5, basis: "the detector marks it as L5", s1_is_marked: false }),
         (Some(l5), Some(s1)) if s1 == l5 + 1 => {
-            Ok(Anchor { l5, basis: "the detector marks it as L5 and the body below as S1", s1_is_marked: true })
+            Ok(Anchor { l5, basis: "the detector marks it as L5 and the body below as S1" })
         }
         (Some(l5), Some(s1)) => {
-            let (l5, s1) = (l5 + 1, s1 + 1);
-            Err(format!("the marks contradict each other: v{l5} as L5, v{s1} as S1"))
+            let reason = format!("the marks contradict each other: v{} as L5, v{} as S1", l5 + 1, s1 + 1);
+            Err(Doubt { reason, l5: [Some(l5), s1.checked_sub(1)].into_iter().flatten().collect() })
         }
-        (None, Some(s1)) if s1 > 0 && !gap_above(bodies, s1) => {
-            Ok(Anchor { l5: s1 - 1, basis: "it stands on the body that the detector marks as S1", s1_is_marked: true })
+        (Some(l5), None) => {
+            let reason = format!("v{} is marked as L5, but no sacrum below it", l5 + 1);
+            Err(Doubt { reason, l5: with_neighbours(l5) })
+        }
+        (None, Some(s1)) if s1 > 0 && gap_above(bodies, s1) => {
+            let reason = format!("a body may be missing above v{}, which is marked as S1", s1 + 1);
+            Err(Doubt { reason, l5: vec![s1, s1 - 1] })
+        }
+        (None, Some(s1)) if s1 > 0 => {
+            Ok(Anchor { l5: s1 - 1, basis: "it stands on the body that the detector marks as S1" })
         }
         _ => Err(no_anchor(bodies)),
     }
 }
 
+/// A body that looks like L5 is that, or one of its neighbours is.
+fn with_neighbours(l5: usize) -> Vec<usize> {
+    [Some(l5), Some(l5 + 1), l5.checked_sub(1)].into_iter().flatten().collect()
+}
+
 /// The one body that is clearly marked, `None` when none is, an error when two are.
-fn clear_mark(bodies: &[Evidence], marks: fn(&Evidence) -> &Vec<f64>, what: &str) -> Result<Option<usize>, String> {
+fn clear_mark(bodies: &[Evidence], marks: fn(&Evidence) -> &Vec<f64>, what: &str) -> Result<Option<usize>, Doubt> {
     let total = |position: usize| marks(&bodies[position]).iter().sum::<f64>();
     let mut marked: Vec<usize> = (0..bodies.len()).filter(|position| is_marked(marks(&bodies[*position]))).collect();
     marked.sort_by(|a, b| total(*b).total_cmp(&total(*a)));
     match marked[..] {
         [] => Ok(None),
         [best, rival, ..] if total(rival) >= RIVAL_SHARE * total(best) => {
-            let (best, rival) = (best + 1, rival + 1);
-            Err(format!("both v{best} and v{rival} are marked as {what}"))
+            let reason = format!("both v{} and v{} are marked as {what}", best + 1, rival + 1);
+            Err(Doubt { reason, l5: vec![best, rival] })
         }
         [best, ..] => Ok(Some(best)),
     }
@@ -93,13 +127,14 @@ fn is_marked(marks: &[f64]) -> bool {
     strong >= STRONG_SLICES.min(marks.len()).max(1)
 }
 
-fn no_anchor(bodies: &[Evidence]) -> String {
+fn no_anchor(bodies: &[Evidence]) -> Doubt {
     let best = bodies.iter().enumerate().flat_map(|(position, body)| body.l5.iter().map(move |mark| (position, *mark)));
     match best.max_by(|a, b| a.1.total_cmp(&b.1)) {
         Some((position, mark)) if mark >= 0.1 => {
-            format!("no body is clearly marked as L5 (best mark {mark:.2}, on v{})", position + 1)
+            let reason = format!("no body is clearly marked as L5 (best mark {mark:.2}, on v{})", position + 1);
+            Doubt { reason, l5: with_neighbours(position) }
         }
-        _ => "no body is marked as L5".to_owned(),
+        _ => Doubt { reason: "no body is marked as L5".to_owned(), ..Doubt::default() },
     }
 }
 
@@ -118,24 +153,22 @@ fn counted_from(anchor: &Anchor, bodies: &[Evidence]) -> Vec<Level> {
 }
 
 fn level_of(position: usize, anchor: &Anchor, anchor_id: &str, broken_at: Option<usize>) -> Level {
-    let known = |name: String, basis: String| Level { name: Some(name), basis };
-    let unknown = |basis: String| Level { name: None, basis };
-    if position == anchor.l5 {
-        return known("L5".to_owned(), anchor.basis.to_owned());
-    }
-    if position > anchor.l5 {
-        return if position == anchor.l5 + 1 && anchor.s1_is_marked {
-            known("S1".to_owned(), "the detector marks it as S1".to_owned())
-        } else {
-            unknown(format!("not counted: it lies below {anchor_id}, which is L5"))
-        };
+    let known = |name: String, basis: String| Level { name: Some(name), candidates: Vec::new(), basis };
+    let unknown = |candidates: Vec<String>, basis: String| Level { name: None, candidates, basis };
+    let steps = anchor.l5 as i64 - position as i64;
+    match steps {
+        0 => return known("L5".to_owned(), anchor.basis.to_owned()),
+        -1 => return known("S1".to_owned(), "the detector marks it as S1".to_owned()),
+        ..-1 => return unknown(Vec::new(), format!("not counted: it lies below {anchor_id}, which is L5")),
+        _ => {}
     }
     if let Some(upper) = broken_at {
-        return unknown(format!("not counted: a body may be missing between v{} and v{}", upper + 1, upper + 2));
+        let basis = format!("not counted: a body may be missing between v{} and v{}", upper + 1, upper + 2);
+        return unknown(names([steps + 1, steps].into_iter()), basis);
     }
-    match name_above_l5(anchor.l5 - position) {
+    match name(steps) {
         Some(name) => known(name, format!("counted upward from {anchor_id}: {}", reworded(anchor.basis))),
-        None => unknown("not counted: it lies above C1".to_owned()),
+        None => unknown(Vec::new(), "not counted: it lies above C1".to_owned()),
     }
 }
 
@@ -143,9 +176,15 @@ fn reworded(basis: &str) -> String {
     basis.replacen("it as L5", "that as L5", 1).replacen("it stands", "that stands", 1)
 }
 
-/// `L4` for 1, `T12` for 5, `C7` for 17; counts five lumbar, twelve thoracic and seven cervical vertebrae.
-fn name_above_l5(steps: usize) -> Option<String> {
+fn names(steps: impl Iterator<Item = i64>) -> Vec<String> {
+    steps.filter_map(name).collect()
+}
+
+/// The level so many steps above L5: `L4` for 1, `T12` for 5, `C7` for 17, `S1` for -1; counts five lumbar, twelve
+/// thoracic and seven cervical vertebrae.
+fn name(steps: i64) -> Option<String> {
     match steps {
+        -1 => Some("S1".to_owned()),
         0..=4 => Some(format!("L{}", 5 - steps)),
         5..=16 => Some(format!("T{}", 17 - steps)),
         17..=23 => Some(format!("C{}", 24 - steps)),
@@ -185,73 +224,93 @@ mod tests {
         spine(&(0..count).rev().map(|step| 36.0 * step as f64).collect::<Vec<f64>>())
     }
 
-    fn names(bodies: &[Evidence]) -> String {
-        let names: Vec<String> = levels(bodies).into_iter().map(|level| level.name.unwrap_or("?".to_owned())).collect();
-        names.join(" ")
+    /// One word per body: its level, `L3|L2` where it may be one or the other, `?` where nothing is known.
+    fn told(bodies: &[Evidence]) -> String {
+        let word = |level: Level| match (level.name, level.candidates.is_empty()) {
+            (Some(name), _) => name,
+            (None, true) => "?".to_owned(),
+            (None, false) => level.candidates.join("|"),
+        };
+        levels(bodies).into_iter().map(word).collect::<Vec<String>>().join(" ")
+    }
+
+    /// An even spine that ends with L5 and S1, both marked.
+    fn with_sacrum(count: usize) -> Vec<Evidence> {
+        let mut bodies = even_spine(count);
+        bodies[count - 2].l5 = vec![0.3, 0.8, 0.9, 0.7, 0.1];
+        bodies[count - 1].s1 = vec![0.8; 4];
+        bodies
     }
 
     #[test]
-    fn levels_are_counted_upward_from_l5() {
-        let mut bodies = even_spine(7);
-        bodies[6].l5 = vec![0.3, 0.8, 0.9, 0.7, 0.1];
-        assert_eq!(names(&bodies), "T11 T12 L1 L2 L3 L4 L5");
+    fn levels_are_counted_upward_from_the_sacrum() {
+        let bodies = with_sacrum(8);
+        assert_eq!(told(&bodies), "T11 T12 L1 L2 L3 L4 L5 S1");
         let basis: Vec<String> = levels(&bodies).into_iter().map(|level| level.basis).collect();
-        assert_eq!(basis[6], "the detector marks it as L5");
-        assert_eq!(basis[0], "counted upward from v7: the detector marks that as L5");
+        assert_eq!(basis[6], "the detector marks it as L5 and the body below as S1");
+        assert_eq!(basis[0], "counted upward from v7: the detector marks that as L5 and the body below as S1");
+    }
+
+    #[test]
+    fn without_a_sacrum_each_level_may_be_one_of_three() {
+        let mut bodies = even_spine(3);
+        bodies[2].l5 = vec![0.8; 4];
+        assert_eq!(told(&bodies), "L3|L2|L4 L4|L3|L5 L5|L4|S1");
+        assert_eq!(levels(&bodies)[0].basis, "not counted: v3 is marked as L5, but no sacrum below it");
     }
 
     #[test]
     fn without_a_clear_mark_nothing_is_counted() {
         let mut bodies = even_spine(3);
-        assert_eq!(levels(&bodies)[0].basis, "not counted: no body is marked as L5");
+        assert_eq!(
+            (told(&bodies).as_str(), levels(&bodies)[0].basis.as_str()),
+            ("? ? ?", "not counted: no body is marked as L5")
+        );
         bodies[2].l5 = vec![0.1, 0.45, 0.4];
         assert_eq!(levels(&bodies)[0].basis, "not counted: no body is clearly marked as L5 (best mark 0.45, on v3)");
         bodies[2].l5 = vec![0.1, 0.95, 0.4];
-        assert_eq!(names(&bodies), "? ? ?", "one slice is not enough");
+        assert_eq!(told(&bodies), "L3|L2|L4 L4|L3|L5 L5|L4|S1", "one slice is not enough");
     }
 
     #[test]
-    fn two_bodies_marked_alike_are_ambiguous() {
+    fn two_bodies_marked_alike_leave_two_counts() {
         let mut bodies = even_spine(4);
         bodies[3].l5 = vec![0.8; 4];
         bodies[2].l5 = vec![0.6; 4];
         assert_eq!(levels(&bodies)[3].basis, "not counted: both v4 and v3 are marked as L5");
-        bodies[2].l5 = vec![0.55, 0.5, 0.1, 0.0];
-        assert_eq!(names(&bodies), "L2 L3 L4 L5", "a much weaker rival does not count");
+        assert_eq!(told(&bodies), "L2|L3 L3|L4 L4|L5 L5|S1");
+        bodies.push(Evidence { center_lps: [0.0, 0.0, -36.0], s1: vec![0.9; 4], ..even_spine(1).remove(0) });
+        assert_eq!(told(&bodies), "L2 L3 L4 L5 S1", "the sacrum settles it");
+        let mut bodies = with_sacrum(4);
+        bodies[1].l5 = vec![0.55, 0.5, 0.1, 0.0];
+        assert_eq!(told(&bodies), "L3 L4 L5 S1", "a much weaker rival does not count");
     }
 
     #[test]
-    fn the_body_below_l5_is_s1_only_when_it_is_marked() {
-        let mut bodies = even_spine(3);
-        bodies[1].l5 = vec![0.8; 4];
-        assert_eq!(names(&bodies), "L4 L5 ?");
-        bodies[2].s1 = vec![0.8; 4];
-        assert_eq!(names(&bodies), "L4 L5 S1");
-    }
-
-    #[test]
-    fn marks_that_contradict_each_other_count_nothing() {
+    fn marks_that_contradict_each_other_leave_both_counts() {
         let mut bodies = even_spine(4);
         bodies[1].l5 = vec![0.8; 4];
         bodies[3].s1 = vec![0.8; 4];
         assert_eq!(levels(&bodies)[0].basis, "not counted: the marks contradict each other: v2 as L5, v4 as S1");
+        assert_eq!(told(&bodies), "L4|L3 L5|L4 S1|L5 S1");
     }
 
     #[test]
     fn the_body_on_s1_is_l5() {
         let mut bodies = even_spine(3);
         bodies[2].s1 = vec![0.8; 4];
-        assert_eq!(names(&bodies), "L4 L5 S1");
+        assert_eq!(told(&bodies), "L4 L5 S1");
         let mut torn = spine(&[110.0, 72.0, 0.0]);
         torn[2].s1 = vec![0.8; 4];
-        assert_eq!(names(&torn), "? ? ?", "L5 itself may be missing");
+        assert_eq!(told(&torn), "L3|L4 L4|L5 L5|S1", "L5 itself may be missing");
     }
 
     #[test]
     fn nothing_is_counted_past_a_missing_body() {
-        let mut bodies = spine(&[180.0, 144.0, 72.0, 36.0, 0.0]);
+        let mut bodies = spine(&[216.0, 180.0, 108.0, 72.0, 36.0, 0.0]);
         bodies[4].l5 = vec![0.8; 4];
-        assert_eq!(names(&bodies), "? ? L3 L4 L5");
+        bodies[5].s1 = vec![0.8; 4];
+        assert_eq!(told(&bodies), "T12|L1 L1|L2 L3 L4 L5 S1");
         assert_eq!(levels(&bodies)[0].basis, "not counted: a body may be missing between v2 and v3");
     }
 
@@ -259,14 +318,14 @@ mod tests {
     fn steps_that_shrink_towards_the_head_are_no_gaps() {
         let heights = [0.0, 37.0, 73.0, 108.0, 141.0, 172.0, 201.0, 228.0, 253.0, 276.0];
         let mut bodies = spine(&heights.iter().rev().copied().collect::<Vec<f64>>());
-        bodies[9].l5 = vec![0.8; 4];
-        assert!(names(&bodies).starts_with("T8 T9"));
+        bodies[8].l5 = vec![0.8; 4];
+        bodies[9].s1 = vec![0.8; 4];
+        assert!(told(&bodies).starts_with("T9 T10"));
     }
 
     #[test]
     fn names_run_through_the_whole_spine() {
-        let names: Vec<String> = [0, 4, 5, 16, 17, 23].into_iter().filter_map(name_above_l5).collect();
-        assert_eq!(names, ["L5", "L1", "T12", "T1", "C7", "C1"]);
-        assert_eq!(name_above_l5(24), None);
+        assert_eq!(names([-1, 0, 4, 5, 16, 17, 23].into_iter()), ["S1", "L5", "L1", "T12", "T1", "C7", "C1"]);
+        assert_eq!((name(24), name(-2)), (None, None));
     }
 }

@@ -56,6 +56,7 @@ fn vertebra(id: &str, level: Option<&str>, top: f64) -> Vertebra {
     Vertebra {
         id: id.to_owned(),
         level: level.map(str::to_owned),
+        level_candidates: Vec::new(),
         level_basis: "counted up from the sacrum".to_owned(),
         score: 0.9,
         slice: 1,
@@ -172,9 +173,17 @@ fn a_null_level_is_shown_as_not_asserted() {
 }
 
 #[test]
+fn what_a_level_may_be_is_told() {
+    let mut body = vertebra("v1", None, 10.0);
+    body.level_candidates = vec!["L3".to_owned(), "L2".to_owned()];
+    let documents = [findings(&body, 0.8)];
+    assert!(page(&vertebrae(vec![body]), &documents).contains("<td>not asserted: L3 or L2</td>"));
+}
+
+#[test]
 fn an_empty_document_says_that_no_spine_was_found() {
     let page = page(&vertebrae(Vec::new()), &[]);
-    assert!(page.contains("<strong>No spine found.</strong> No vertebral body reached the score of 0.40."));
+    assert!(page.contains("<strong>No spine found.</strong> No column of vertebral bodies reached the score of 0.40."));
     assert!(page.contains("no vertebra marked"));
     assert!(!page.contains("<h2>Endplates examined</h2>") && page.contains("<h2>Models</h2>"));
 }

@@ -113,7 +113,7 @@ fn vertebrae(context: &Context, pages: &mut Pages) {
     let row = |vertebra: &crate::Vertebra| {
         vec![
             vertebra.id.clone(),
-            vertebra.level.clone().unwrap_or_else(|| "not asserted".to_owned()),
+            wording::level_alone(vertebra),
             vertebra.level_basis.clone(),
             format!("{:.2}", vertebra.score),
             vertebra.slice.to_string(),

@@ -211,10 +211,7 @@ pub(super) fn vertebra_name(vertebra: &Vertebra) -> String {
 }
 
 fn level_comment(vertebra: &Vertebra) -> String {
-    match &vertebra.level {
-        Some(level) => format!("level {}: {}", ascii(level), ascii(&vertebra.level_basis)),
-        None => format!("level not asserted: {}", ascii(&vertebra.level_basis)),
-    }
+    format!("level {}: {}", ascii(&wording::level_alone(vertebra)), ascii(&vertebra.level_basis))
 }
 
 /// What the UID of a vertebra is made of: SR and SEG track the same thing by the same UID.

@@ -212,6 +212,7 @@ fn vertebra(images: Images, number: usize, level: Option<&str>, box_px: BoxPx) -
     Vertebra {
         id: format!("v{number}"),
         level: level.map(str::to_owned),
+        level_candidates: Vec::new(),
         level_basis: level.map_or("no sacrum in view", |_| "counted up from the sacrum").to_owned(),
         score: 0.912345,
         slice: 2,

@@ -5,6 +5,14 @@ import numpy as np
 
 import data
 
+NATURAL_NODES = {
+    ("VB2_12", 1, False), ("VB2_12", 4, False), ("VB2_20", 1, False), ("VB3_03", 2, True), ("VB3_31", 5, False),
+    ("VB3_35", 4, False), ("VB3_36", 1, True), ("VB3_37", 5, False), ("VB3_43", 3, True), ("VB3_45", 1, False),
+    ("VB3_46", 1, False), ("VB3_46", 3, True), ("VB3_46", 4, True), ("VB3_46", 5, False),
+}
+"""(volume, body, superior) of unpainted endplates that are not used as negatives: they seem to have a real node or pit,
+or are destroyed. Found among the highest answers of a first network and judged by eye, not by a radiologist."""
+
 
 @dataclass(frozen=True)
 class Endplate:

@@ -1,9 +1,9 @@
-"""Reads the training volumes and says which annotated body is which.
+"""Reads the training volumes, says which annotated body is which, and deals the volumes into folds.
 
-A volume is five neighbouring sagittal slabs on a 1 mm grid with an integer mask of the vertebral bodies. This module
-orders the bodies from top to bottom, names the lowest lumbar body and the sacral one, and splits volumes by subject.
-What the networks see of a volume is decided in vertebrae.py and schmorl.py.
+A volume is a few neighbouring sagittal slabs on a 1 mm grid with an integer mask of the vertebral bodies. What the
+networks see of a volume is decided where they are trained.
 """
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +13,13 @@ PERCENTILES = (1, 99)
 """Percentiles over all voxels of a volume that become 0 and 1."""
 
 ONE_SUBJECT = [{"VB1_02", "VB1_03", "VB1_06", "VB1_07", "VB1_08"}, {"VB1_10", "VB1_11"}]
-"""Volumes of the same person: they stay on one side of every split."""
-
-VALIDATION = {
-    "VB1_16", "VB2_13", "VB2_18",
-    "VB3_08", "VB3_15", "VB3_22", "VB3_27", "VB3_34", "VB3_40", "VB3_46", "VB3_51",
-}
-"""Volumes kept out of training while settings are chosen."""
-
+"""Volumes of the same person: they stay in one fold."""
 
 UNSURE_LEVELS = {"VB1_16"}
 """The lowest annotated body has a well-formed disc below it: L5 or S1, perhaps transitional. Levels are not trained."""
+
+PHANTOM = "PHANTOM"
+"""Stratum of synthetic volumes: trained on in every fold, scored in none."""
 
 
 @dataclass
@@ -42,13 +38,18 @@ class Volume:
 
     @property
     def stratum(self):
-        """Returns the source collection: VB1, VB2 or VB3."""
-        return self.name.split("_")[0]
+        """Returns the source collection: VB1, VB2, VB3 or PHANTOM."""
+        return stratum_of(self.name)
 
     @property
     def bodies(self):
         """Returns the number of annotated bodies, S1 included."""
         return int(self.label.max())
+
+
+def stratum_of(name):
+    """Returns the stratum of a volume's name."""
+    return name.split("_")[0]
 
 
 def normalise(voxels):
@@ -83,25 +84,33 @@ def load_volume(path):
     count = int(label.max())
     if path.stem in UNSURE_LEVELS:
         return Volume(path.stem, image, label, 0, 0)
-    # VB1 marks S1 as its lowest body (it is followed by S2 along the sacral curve);
-    # VB2 ends at L5 (T11..L5) and so does VB3 (L1..L5).
-    has_sacral = path.stem.startswith("VB1")
+    # VB1 marks S1 as its lowest body (it is followed by S2 along the sacral curve); the others end at L5.
+    has_sacral = stratum_of(path.stem) == "VB1"
     return Volume(path.stem, image, label, count - 1 if has_sacral else count, count if has_sacral else 0)
 
 
-def scored_set(split):
-    """Returns what scores on the validation volumes mean after a run with this split."""
-    return "volumes_held_out" if split == "validation" else "volumes_trained_on"
+def dealt_into_folds(names, count):
+    """Returns {name: fold}: subjects of a stratum are dealt in turn, phantoms belong to no fold (-1)."""
+    folds, dealt = {}, {}
+    for name in sorted(names):
+        stratum = stratum_of(name)
+        if stratum == PHANTOM:
+            folds[name] = -1
+            continue
+        subject = next((group for group in ONE_SUBJECT if name in group), {name})
+        known = [folds[other] for other in subject if other in folds]
+        if known:
+            folds[name] = known[0]
+            continue
+        folds[name] = dealt.get(stratum, 0) % count
+        dealt[stratum] = dealt.get(stratum, 0) + 1
+    return folds
 
 
-def load_split(folder, use_all=False):
-    """Returns (training volumes, validation volumes) of a folder of npz files; all are training ones with `use_all`."""
-    volumes = [load_volume(path) for path in sorted(Path(folder).glob("*.npz"))]
-    if not volumes:
-        raise SystemExit(f"no npz volumes in {folder}")
-    held_out = [volume for volume in volumes if volume.name in VALIDATION]
-    kept = volumes if use_all else [volume for volume in volumes if volume.name not in VALIDATION]
-    for group in ONE_SUBJECT:
-        sides = {name in VALIDATION for name in group}
-        assert len(sides) == 1, "a subject may not be on both sides of the split"
-    return kept, held_out
+def load_prepared(folder, held_out):
+    """Returns (volumes to train on, volumes of fold `held_out`) of a prepared folder; -1 holds none out."""
+    folds = json.loads((Path(folder) / "folds.json").read_text())["folds"]
+    chosen = lambda wanted: [load_volume(Path(folder) / f"{name}.npz") for name, fold in folds.items() if wanted(fold)]
+    if held_out < 0:
+        return chosen(lambda fold: True), []
+    return chosen(lambda fold: fold != held_out), chosen(lambda fold: fold == held_out)

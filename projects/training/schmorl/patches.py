@@ -5,8 +5,10 @@ import numpy as np
 import torch
 
 import augment
+import data
 import endplates
-import nodes
+import look_alikes
+import pits
 
 PATCH, SPACING_MM = 64, 0.75
 """Pixels of a patch side and their size."""
@@ -17,13 +19,8 @@ BOX_JITTER_MM = 1.3
 ELSEWHERE_SHARE, PARTIAL_VOLUME_SHARE = 0.06, 0.2
 """Shares of patches off the endplate, and of negative ones blurred as at the side of a body: the training volumes hold
 only the middle 20 mm of the spine, a series holds more."""
-NATURAL_NODES = {
-    ("VB2_12", 1, False), ("VB2_12", 4, False), ("VB2_20", 1, False), ("VB3_03", 2, True), ("VB3_31", 5, False),
-    ("VB3_35", 4, False), ("VB3_36", 1, True), ("VB3_37", 5, False), ("VB3_43", 3, True), ("VB3_45", 1, False),
-    ("VB3_46", 1, False), ("VB3_46", 3, True), ("VB3_46", 4, True), ("VB3_46", 5, False),
-}
-"""(volume, body, superior) of unpainted endplates that are not used as negatives: they seem to have a real node or pit,
-or are destroyed. Found among the highest answers of a first network and judged by eye, not by a radiologist."""
+BESIDE_A_NODE = [look_alikes.modic_band, look_alikes.blob, look_alikes.vein_notch, look_alikes.thick_plate]
+"""Look-alikes that may lie on an endplate that has a node, too."""
 
 
 def patch_matrix(superior, angle=0.0, scale=1.0, mirrored=False):
@@ -60,9 +57,12 @@ def partial_volume(patch, random):
 
 
 class PatchSampler:
-    """Draws painted and augmented training patches."""
+    """Draws painted and augmented training patches; `recipes` are those of pits.Painter."""
 
-    def __init__(self, volumes, seed):
+    def __init__(self, volumes, seed, recipes):
+        # A phantom has nodes of its own, which nobody has marked on its mask.
+        volumes = [volume for volume in volumes if volume.stratum != data.PHANTOM]
+        self.painter = pits.Painter(recipes)
         self.random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.volumes = volumes
@@ -99,7 +99,7 @@ class PatchSampler:
             patch = partial_volume(patch, random)
         if isinstance(painted, tuple):
             return patch, 1.0, box_in_patch(painted, centre, matrix, scale), 1.0
-        unsure = is_node or (volume.name, body, superior) in NATURAL_NODES
+        unsure = is_node or (volume.name, body, superior) in endplates.NATURAL_NODES
         return patch, 0.0, [0.0] * 4, 0.0 if unsure else 1.0
 
     def paint(self, slabs, plates, body, superior, here):
@@ -109,15 +109,14 @@ class PatchSampler:
         opposite = (body, not superior)
         for other, share in ((facing, 0.2), (opposite, 0.15)):
             if other in plates and random.random() < share and any(plates[other]):
-                nodes.paint_node(slabs, plates[other], random)
+                pits.paint_node(slabs, plates[other], random, self.painter)
         own = plates[body, superior]
         is_node = random.random() < NODE_SHARE
-        if random.random() < (0.15 if is_node else 0.6):
-            kind = random.choice(["modic_band", "blob", "vein_notch", "thick_plate"]) if is_node else None
-            nodes.paint_look_alike(slabs, own, random, kind)
+        if random.random() < (0.2 if is_node else 0.65):
+            look_alikes.paint_look_alike(slabs, own, random, self.painter, BESIDE_A_NODE if is_node else None)
         if not is_node:
             return False, None
-        return True, nodes.paint_node(slabs, own, random, here + random.uniform(-0.6, 0.6))[here]
+        return True, pits.paint_node(slabs, own, random, self.painter, here + random.uniform(-0.6, 0.6))[here]
 
     def patch_elsewhere(self, slabs, here, plate, matrix):
         """Returns a patch whose middle is not on an endplate: a wrong box of the detector."""

@@ -13,8 +13,8 @@ import torch
 import augment
 import data
 
-STRIDE, TILE = 4, 256
-"""Pixels (mm) of one cell and of the square tiles used in training."""
+STRIDE, TILE = 4, 192
+"""Pixels (mm) of one cell and of the square tiles used in training: five bodies high."""
 ANYWHERE_SHARE = 0.2
 """Share of tiles from anywhere in the picture: belly, back, air."""
 HIDDEN_SPINE_SHARE = 0.15
@@ -23,8 +23,12 @@ KEPT_FRACTION = 0.6
 """A body cut by the field of view is a target while this share of it is visible; less is neither right nor wrong."""
 CENTRE_SIGMA_PX = 5.0
 """Width of the target bump; about a sixth of a body."""
-STRATUM_WEIGHT = {"VB1": 3.0, "VB2": 1.6, "VB3": 0.7}
+STRATUM_WEIGHT = {"VB1": 3.0, "VB2": 1.6, "VB3": 0.7, "PHANTOM": 0.5}
 """How often a volume is drawn: VB1 has few volumes and many scanners, VB3 the reverse."""
+VOID_SHARE = 0.06
+"""Share of tiles with the signal void of a metal implant."""
+VOID_HIDES = 0.35
+"""A body of which a void covers this share is neither right nor wrong."""
 IGNORED, SACRAL_ZONE = 100, 101
 """Mask values of pixels where a body, or S1, may be visible but carries no annotation."""
 SACRUM_BOXES = Path(__file__).with_name("sacrum_boxes.json")
@@ -131,10 +135,32 @@ def tile_targets(label, full_area, lowest_lumbar, sacral, field_bottom):
     return heat, weight, box, box_weight
 
 
-class TileSampler:
-    """Draws augmented training tiles."""
+def with_void(tile, label, random):
+    """Returns (tile, mask) with the signal void of metal: black, with a bright border on one side."""
+    rows, columns = np.nonzero((label > 0) & (label < IGNORED))
+    if len(rows) == 0:
+        return tile, label
+    near = random.integers(len(rows))
+    x, y = columns[near] + random.normal(0, 12), rows[near] + random.normal(0, 12)
+    long, thin, angle = random.uniform(6, 28), random.uniform(4, 12), random.uniform(0, math.pi)
+    across, down = np.meshgrid(np.arange(TILE) - x, np.arange(TILE) - y)
+    u, v = across * math.cos(angle) + down * math.sin(angle), down * math.cos(angle) - across * math.sin(angle)
+    radius = np.hypot(u / long, v / thin).astype(np.float32)
+    void = torch.from_numpy(np.clip((1.15 - radius) / 0.3, 0, 1))
+    flare = torch.from_numpy(np.exp(-((radius - 1.25) / 0.12) ** 2) * (v > 0) * random.uniform(0, 0.8))
+    label, hidden = label.copy(), radius < 1
+    for body in np.unique(label[hidden]):
+        of_body = label == body
+        if 0 < body < IGNORED and (of_body & hidden).sum() > VOID_HIDES * of_body.sum():
+            label[of_body] = IGNORED
+    return (tile * (1 - void) + flare).clamp(0, 1).float(), label
 
-    def __init__(self, volumes, seed):
+
+class TileSampler:
+    """Draws augmented training tiles; `strength` scales the changes of grey values."""
+
+    def __init__(self, volumes, seed, strength=1.0):
+        self.strength = strength
         self.random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.volumes = volumes
@@ -154,7 +180,7 @@ class TileSampler:
         slab = int(random.integers(len(volume.image)))
         picture, label = volume.image[slab], self.slices[chosen][slab]
         scale = math.exp(random.uniform(math.log(0.8), math.log(1.25)))
-        matrix = augment.affine(random.uniform(-18, 18), scale, random.random() < 0.25)
+        matrix = augment.affine(random.uniform(-20, 20), scale, random.random() < 0.25)
         centre = self.tile_centre(label)
         sacral = sacral_number(volume)
         full_area = np.bincount(label.ravel(), minlength=IGNORED)[: sacral + 1] * scale ** 2
@@ -169,6 +195,8 @@ class TileSampler:
         inside[:, :y0], inside[:, y1:] = False, False
         inside[:, :, :x0], inside[:, :, x1:] = False, False
         tile_label[~inside[0].numpy()] = 0
+        if random.random() < VOID_SHARE:
+            tile, tile_label = with_void(tile, tile_label, random)
         # Where the picture itself ends below the spine counts as the end of the field, too.
         content = np.flatnonzero(inside[0].numpy().mean(1) > 0.1)
         bottom = content[-1] if len(content) else 0
@@ -201,5 +229,5 @@ class TileSampler:
         """Returns images [count,1,TILE,TILE] and the four target tensors."""
         tiles, inside, targets = zip(*(self.tile() for _ in range(count)))
         # The canvas around a picture is exactly 0 whatever the scanner does.
-        images = augment.scanner_shift(torch.stack(tiles), self.generator) * torch.stack(inside)
+        images = augment.scanner_shift(torch.stack(tiles), self.generator, self.strength) * torch.stack(inside)
         return images, [torch.from_numpy(np.stack(group)) for group in zip(*targets)]

@@ -1,22 +1,19 @@
-"""Writes a trained network as an MLflow model folder: model.onnx, MLmodel and scores.json.
+"""Writes a trained network as an MLflow model folder: model.onnx and MLmodel.
 
-MLmodel is written as text here so that training needs no MLflow; the fields are those of `mlflow.onnx.save_model`.
-MODEL_CARD.md beside it is written by hand.
+MLmodel is written as text here so that training needs no MLflow; the fields are those of `mlflow.onnx.save_model`, but for
+the time of writing: the same weights give the same files. MODEL_CARD.md beside them is written by hand.
 """
-import datetime
+import hashlib
 import json
-import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 import yaml
 
 OPSET = 13
 LICENCE = "research use only"
-MODEL_VERSION = "1"
+MODEL_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -58,22 +55,21 @@ def _tensor_schema(tensors):
         for name, shape in tensors])
 
 
-def mlmodel(contract, size_bytes):
-    """Returns the content of the MLmodel file."""
+def mlmodel(contract, weights):
+    """Returns the content of the MLmodel file; `weights` are the bytes of model.onnx."""
     flavours = {
         "onnx": {"code": None, "data": "model.onnx", "onnx_session_options": None,
-                 "onnx_version": onnx.__version__, "providers": ["CPUExecutionProvider"]},
+                 "providers": ["CPUExecutionProvider"]},
         "python_function": {"data": "model.onnx", "loader_module": "mlflow.onnx", "python_version": "3.11.2"},
     }
     return {
         "flavors": flavours,
         "metadata": contract.metadata,
         "mlflow_version": "3.17.2",
-        "model_size_bytes": size_bytes,
-        "model_uuid": uuid.uuid4().hex,
+        "model_size_bytes": len(weights),
+        "model_uuid": hashlib.sha256(weights).hexdigest()[:32],
         "signature": {"inputs": _tensor_schema(contract.inputs), "outputs": _tensor_schema(contract.outputs),
                       "params": None},
-        "utc_time_created": datetime.datetime.utcnow().isoformat(sep=" "),
     }
 
 
@@ -92,7 +88,7 @@ def greatest_difference(network, contract, model_file):
     return float(max(np.abs(a - b).max() for a, b in zip(expected, found)))
 
 
-def write_model(network, contract, folder, scores, **metadata):
+def write_model(network, contract, folder, **metadata):
     """Writes the model folder; `metadata` overrides or adds to the contract's."""
     folder.mkdir(parents=True, exist_ok=True)
     network.eval()
@@ -103,9 +99,7 @@ def write_model(network, contract, folder, scores, **metadata):
     torch.onnx.export(
         network, torch.rand(1, *shape[1:]), str(model_file), opset_version=OPSET, input_names=[name],
         output_names=outputs, dynamic_axes={tensor: {0: "batch"} for tensor in [name, *outputs]})
-    onnx.checker.check_model(onnx.load(str(model_file)))
-    size = model_file.stat().st_size
-    (folder / "MLmodel").write_text(yaml.safe_dump(mlmodel(contract, size), sort_keys=True))
-    (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
-    print(f"wrote {model_file}: {size} bytes; largest difference torch - ONNX Runtime: "
+    weights = model_file.read_bytes()
+    (folder / "MLmodel").write_text(yaml.safe_dump(mlmodel(contract, weights), sort_keys=True))
+    print(f"wrote {model_file.name}: {len(weights)} bytes; largest difference torch - ONNX Runtime: "
           f"{greatest_difference(network, contract, model_file)}")
