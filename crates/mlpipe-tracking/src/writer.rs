@@ -30,6 +30,9 @@ pub struct Writer {
     thread: Option<JoinHandle<Result<()>>>,
 }
 
+/// Tells who waits for it that everything is written, or why not.
+type Flush = mpsc::Sender<Result<()>>;
+
 /// What was sent and not taken yet.
 #[derive(Debug, Default)]
 struct Queue {
@@ -42,7 +45,7 @@ struct Queue {
 struct Pending {
     records: VecDeque<Record>,
     /// Who wants to be told once all records are written.
-    flushes: Vec<mpsc::Sender<Result<()>>>,
+    flushes: Vec<Flush>,
     /// Nothing more will be sent.
     is_closed: bool,
     /// The thread has ended, or never began: nothing more will be written.
@@ -56,7 +59,7 @@ impl Queue {
     }
 
     /// Waits for the next group; none when there will not be one.
-    fn next(&self) -> Option<(Vec<Record>, Vec<mpsc::Sender<Result<()>>>)> {
+    fn next(&self) -> Option<(Vec<Record>, Vec<Flush>)> {
         let idle = |pending: &mut Pending| pending.records.is_empty() && !pending.is_urgent();
         let pending = self.is_due.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
         let collecting = |pending: &mut Pending| pending.records.len() < ENOUGH && !pending.is_urgent();

@@ -301,6 +301,7 @@ mod tests {
         let mut content = String::new();
         let opened = folder.read(&path("0/run/a.txt")).expect("opened");
         let size = opened.size;
+        #[cfg_attr(not(feature = "object-store"), expect(clippy::infallible_destructuring_match))]
         let mut file = match opened.content {
             Content::File(file) => file,
             #[cfg(feature = "object-store")]
