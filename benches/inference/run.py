@@ -10,7 +10,6 @@ ORT_DYLIB_PATH where ONNX Runtime is not found by itself.
 """
 import argparse
 import json
-import os
 import resource
 import subprocess
 import tempfile
@@ -72,7 +71,7 @@ def main():
     parser.add_argument("--slices", type=int, default=19)
     parser.add_argument("--rows", type=int, default=381)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         volume = write_study(given.mlpipe, folder, given.slices, given.rows)
         runs = [one_study(given.mlpipe, volume, folder / f"run-{turn}") for turn in range(given.runs)]

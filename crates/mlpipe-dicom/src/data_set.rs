@@ -83,17 +83,14 @@ impl<'a> DataSet<'a> {
 
     /// As [`text`](Self::text), of an element that was found.
     pub(crate) fn value(&self, element: &Element) -> Option<Cow<'a, str>> {
-        if let Some(plain) = self.plain(element) {
-            let is_padded = plain.split('\\').any(|value| value.starts_with(PADDING) || value.ends_with(PADDING));
-            let value = if is_padded { Cow::Owned(without_padding(plain)) } else { Cow::Borrowed(plain) };
-            return (!value.trim_matches('\\').is_empty()).then_some(value);
-        }
-        let joined = match self.numbers_of(element) {
-            Some(numbers) => numbers.iter().map(f64::to_string).collect::<Vec<_>>().join("\\"),
-            None if is_text(element.vr) => without_padding(&self.decoded(element)),
-            None => return None,
+        let value = match (self.plain(element), self.numbers_of(element)) {
+            (Some(plain), _) if !has_padded_value(plain) => Cow::Borrowed(plain),
+            (Some(plain), _) => Cow::Owned(without_padding(plain)),
+            (None, Some(numbers)) => Cow::Owned(numbers.iter().map(f64::to_string).collect::<Vec<_>>().join("\\")),
+            (None, None) if is_text(element.vr) => Cow::Owned(without_padding(&self.decoded(element))),
+            (None, None) => return None,
         };
-        (!joined.trim_matches('\\').is_empty()).then_some(Cow::Owned(joined))
+        (!value.trim_matches('\\').is_empty()).then_some(value)
     }
 
     /// Returns whether an element is there and not empty.
@@ -137,6 +134,10 @@ impl<'a> DataSet<'a> {
             _ => return None,
         })
     }
+}
+
+fn has_padded_value(text: &str) -> bool {
+    text.split('\\').any(|value| value.starts_with(PADDING) || value.ends_with(PADDING))
 }
 
 /// The values of a text, each without padding.

@@ -561,24 +561,22 @@ impl Preparer<'_> {
 
 /// Looks for the work of each task, of many at the same time.
 pub(crate) fn look_up_all(workspace: &Workspace, latest: &Latest, sought: &[Sought]) -> Vec<Answer> {
-    let one = |sought: &Sought| sought.answer(workspace, latest, sought.look_up(workspace));
+    let one = |sought: &Sought| sought.answer(workspace, latest, None);
     if sought.len() < FEW { sought.iter().map(one).collect() } else { sought.par_iter().map(one).collect() }
 }
 
 impl Sought {
-    /// Looks for the work; none when a finished result must not be taken.
-    pub(crate) fn look_up(&self, workspace: &Workspace) -> Option<Lookup> {
-        self.refused.is_none().then(|| workspace.find_or_fetch_action(self.fingerprint))
-    }
-
-    /// Returns what was `found`, and why the work must be done if that is no result.
+    /// Returns finished work, and why the work must be done if there is none. It is looked for now, unless it was `found`
+    /// before.
     pub(crate) fn answer(&self, workspace: &Workspace, latest: &Latest, found: Option<Lookup>) -> Answer {
-        match found {
-            None => (None, self.refused.clone().unwrap_or(Reason::Forced)),
-            Some(Lookup::Hit(action)) => (Some(action), Reason::Cached),
-            Some(Lookup::ContentMissing) => (None, Reason::ContentMissing),
-            Some(Lookup::ContentDamaged(digest)) => (None, Reason::ContentDamaged(digest)),
-            Some(Lookup::Miss) => match latest.get(&self.label) {
+        if let Some(reason) = &self.refused {
+            return (None, reason.clone());
+        }
+        match found.unwrap_or_else(|| workspace.find_or_fetch_action(self.fingerprint)) {
+            Lookup::Hit(action) => (Some(action), Reason::Cached),
+            Lookup::ContentMissing => (None, Reason::ContentMissing),
+            Lookup::ContentDamaged(digest) => (None, Reason::ContentDamaged(digest)),
+            Lookup::Miss => match latest.get(&self.label) {
                 None => (None, Reason::New),
                 Some(earlier) if earlier == self.fingerprint => (None, Reason::Removed),
                 Some(earlier) => match workspace.pre_image(earlier) {

@@ -10,11 +10,11 @@ use std::process::Command;
 
 use common::{Place, repository, text};
 
-/// Five volumes of three strata whose bodies are bright rectangles on a grey ground, as `projects/training` reads them.
+/// Six volumes of three strata, three of one so that each fold has one, whose bodies are bright rectangles on a grey ground, as `projects/training` reads them.
 const VOLUMES: &str = r#"
 import numpy as np
 random = np.random.default_rng(1)
-for number, name in enumerate(["VB1_02", "VB1_16", "VB2_06", "VB3_02", "VB3_03"]):
+for number, name in enumerate(["VB1_02", "VB1_16", "VB2_06", "VB3_02", "VB3_03", "VB3_04"]):
     label = np.zeros((5, 224, 160), np.uint8)
     for body in range(5):
         label[:, 30 + 36 * body:56 + 36 * body, 60 + 2 * number:92 + 2 * number] = body + 1

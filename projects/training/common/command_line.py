@@ -13,7 +13,6 @@ def parser(description):
     made.add_argument("--fold", type=int, default=-1, help="fold to keep out; -1: train on every volume")
     made.add_argument("--epochs", type=int, required=True)
     made.add_argument("--seed", type=int, default=1)
-    made.add_argument("--threads", type=int, default=1, help="sums on several threads are not bit-exact")
     made.add_argument("--chosen", help="JSON file with `setting`, whose values stand in for those of the command line")
     return made
 
@@ -24,6 +23,7 @@ def parsed(made):
     if given.chosen:
         with open(given.chosen, encoding="utf-8") as file:
             vars(given).update(json.load(file)["setting"])
-    torch.set_num_threads(given.threads)
+    # Sums on several threads are not bit-exact.
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     return given

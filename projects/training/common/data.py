@@ -19,7 +19,7 @@ UNSURE_LEVELS = {"VB1_16"}
 """The lowest annotated body has a well-formed disc below it: L5 or S1, perhaps transitional. Levels are not trained."""
 
 PHANTOM = "PHANTOM"
-"""Stratum of synthetic volumes: trained on in every fold, scored in none."""
+"""Stratum of synthetic volumes, which belong to no fold: the detector trains on them, they are scored in none."""
 
 
 @dataclass
@@ -107,10 +107,16 @@ def dealt_into_folds(names, count):
     return folds
 
 
-def load_prepared(folder, held_out):
-    """Returns (volumes to train on, volumes of fold `held_out`) of a prepared folder; -1 holds none out."""
+def training_volumes(folder, held_out):
+    """Returns the volumes of a prepared folder but for those of fold `held_out`; -1 holds none out."""
+    return _volumes_where(folder, lambda fold: held_out < 0 or fold != held_out)
+
+
+def volumes_of_fold(folder, fold):
+    """Returns the volumes that a fold of a prepared folder keeps out."""
+    return _volumes_where(folder, lambda dealt: dealt == fold)
+
+
+def _volumes_where(folder, is_wanted):
     folds = json.loads((Path(folder) / "folds.json").read_text())["folds"]
-    chosen = lambda wanted: [load_volume(Path(folder) / f"{name}.npz") for name, fold in folds.items() if wanted(fold)]
-    if held_out < 0:
-        return chosen(lambda fold: True), []
-    return chosen(lambda fold: fold != held_out), chosen(lambda fold: fold == held_out)
+    return [load_volume(Path(folder) / f"{name}.npz") for name, fold in folds.items() if is_wanted(fold)]

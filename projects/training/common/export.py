@@ -5,7 +5,7 @@ the time of writing: the same weights give the same files. MODEL_CARD.md beside 
 """
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class Contract:
 
     inputs: list
     outputs: list
-    metadata: dict = field(default_factory=dict)
+    metadata: dict
 
 
 VERTEBRAE = Contract(
@@ -88,11 +88,10 @@ def greatest_difference(network, contract, model_file):
     return float(max(np.abs(a - b).max() for a, b in zip(expected, found)))
 
 
-def write_model(network, contract, folder, **metadata):
-    """Writes the model folder; `metadata` overrides or adds to the contract's."""
+def write_model(network, contract, folder):
+    """Writes the model folder."""
     folder.mkdir(parents=True, exist_ok=True)
     network.eval()
-    contract = Contract(contract.inputs, contract.outputs, {**contract.metadata, **metadata})
     model_file = folder / "model.onnx"
     name, shape = contract.inputs[0]
     outputs = [output for output, _ in contract.outputs]

@@ -5,13 +5,15 @@ For nodes the volumes are painted first, by the painter of the training or by on
 import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-
-PAINTERS = {"none": [None], "training": ["training"], "other": ["other"], "both": ["training", "other"]}
+import data
+import endplates
+import look_alikes
+import other_painter
+import pits
 
 
 def arguments():
@@ -20,8 +22,7 @@ def arguments():
     parser.add_argument("--data", required=True, help="folder that prepare.py wrote")
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--fold", type=int, required=True)
-    parser.add_argument("--painter", choices=["none", "training", "other", "both"], default="none")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each painter paints a volume")
+    parser.add_argument("--painted", choices=["true", "false"], default="false", help="each volume once by each painter")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
@@ -31,8 +32,9 @@ def uid(*names):
     return "2.25." + str(int(hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:30], 16))
 
 
-def write_volume(folder, name, image):
+def write_volume(volumes, name, image):
     """Writes `[slab, row, column]` as a mlpipe.volume/1 of sagittal slices and returns the UIDs of its slices."""
+    folder = volumes / name
     folder.mkdir(parents=True)
     np.save(folder / "volume.npy", np.ascontiguousarray(image, dtype=np.float32))
     count, rows, columns = image.shape
@@ -51,8 +53,6 @@ def write_volume(folder, name, image):
 
 def truth_of_bodies(volume, name, sops):
     """Returns the case of truth_vertebrae.json."""
-    import data
-
     slices, areas = [], []
     for slab, sop in enumerate(sops):
         vertebrae = []
@@ -72,10 +72,6 @@ def truth_of_bodies(volume, name, sops):
 
 def painted(volume, painter, random):
     """Returns (slabs, entries of truth_schmorl.json: endplates, nodes, distractors)."""
-    import endplates
-    import other_painter
-
-    painter = TrainingPainter() if painter == "training" else other_painter.OtherPainter()
     plates = endplates.endplates_of(volume)
     slabs, truth = volume.image.copy(), {"endplates": [], "nodes": [], "distractors": []}
     for (body, superior), row in plates.items():
@@ -114,16 +110,15 @@ class TrainingPainter:
     """What the training paints with."""
 
     def __init__(self):
-        import look_alikes
-        import pits
-
-        self.painter, self.pits, self.look_alikes = pits.Painter("several"), pits, look_alikes
+        self.recipes = pits.Painter("several")
 
     def node(self, slabs, row, random):
-        return self.pits.paint_node(slabs, row, random, self.painter)
+        """Paints a node; returns what pits.paint_node does."""
+        return pits.paint_node(slabs, row, random, self.recipes)
 
     def look_alike(self, slabs, row, random):
-        return self.look_alikes.paint_look_alike(slabs, row, random, self.painter)
+        """Paints a look-alike; returns its kind."""
+        return look_alikes.paint_look_alike(slabs, row, random, self.recipes)
 
 
 def truth_of_nodes(case, truth):
@@ -137,20 +132,17 @@ def truth_of_nodes(case, truth):
 
 def main():
     given = arguments()
-    import data
-
     output, cases, node_cases = Path(given.output), [], []
-    _, volumes = data.load_prepared(given.data, given.fold)
+    painters = {"training": TrainingPainter(), "other": other_painter.OtherPainter()} if given.painted == "true" else {}
     random = np.random.default_rng(given.seed)
-    for volume in volumes:
-        for painter in PAINTERS[given.painter]:
-            for turn in range(given.rounds):
-                name = f"{volume.name}_{painter}_{turn}" if painter else volume.name
-                image, truth = painted(volume, painter, random) if painter else (volume.image, None)
-                sops = write_volume(output / "volumes" / name, name, image)
-                cases.append(truth_of_bodies(volume, name, sops))
-                if painter:
-                    node_cases.append({**truth_of_nodes(cases[-1], truth), "group": painter})
+    for volume in data.volumes_of_fold(given.data, given.fold):
+        if not painters:
+            cases.append(truth_of_bodies(volume, volume.name, write_volume(output / "volumes", volume.name, volume.image)))
+        for kind, painter in painters.items():
+            name = f"{volume.name}_{kind}"
+            image, truth = painted(volume, painter, random)
+            cases.append(truth_of_bodies(volume, name, write_volume(output / "volumes", name, image)))
+            node_cases.append({**truth_of_nodes(cases[-1], truth), "group": kind})
     (output / "truth_vertebrae.json").write_text(json.dumps(cases))
     if node_cases:
         (output / "truth_schmorl.json").write_text(json.dumps({"format": "mlpipe.truth_schmorl/1", "cases": node_cases}))
@@ -158,4 +150,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+import data
+
 
 def arguments():
     """Returns the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--common", required=True, help="folder with data.py")
     parser.add_argument("--data", required=True, help="folder of npz volumes")
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--folds", type=int, default=3)
@@ -70,9 +71,6 @@ def write_phantom(seed, target):
 
 def main():
     given = arguments()
-    sys.path.insert(0, given.common)
-    import data
-
     output = Path(given.output)
     output.mkdir(parents=True, exist_ok=True)
     paths = volume_paths(given.data, given.volumes)
@@ -83,6 +81,9 @@ def main():
         names.append(f"{data.PHANTOM}_{seed}")
         write_phantom(seed, output / f"{names[-1]}.npz")
     folds = data.dealt_into_folds(names, given.folds)
+    empty = sorted(set(range(given.folds)) - set(folds.values()))
+    if empty:
+        sys.exit(f"{given.data}: no subject is left for fold {empty[0]} of {given.folds}; a stratum needs {given.folds} subjects")
     (output / "folds.json").write_text(json.dumps({"format": "mlpipe.folds/1", "folds": folds}, indent=1) + "\n")
     print(f"{len(names)} volumes, {given.phantoms} of them phantoms; per fold "
           f"{[list(folds.values()).count(fold) for fold in range(given.folds)]}")

@@ -3,10 +3,8 @@
 Positives are painted (pits.py). Where the endplates are comes from the vertebra detector at run time and from the
 masks here; joining the slices of an endplate is left to the pipeline.
 """
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -14,6 +12,7 @@ import torch.nn.functional as F
 import command_line
 import data
 import export
+from fitting import fit
 from layers import block
 from patches import PatchSampler
 
@@ -65,23 +64,12 @@ def train(volumes, epochs, seed, recipes):
     """Returns the trained NodeClassifier."""
     torch.manual_seed(seed)
     network, sampler = NodeClassifier(), PatchSampler(volumes, seed, recipes)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=3e-3, total_steps=epochs * BATCHES_PER_EPOCH, pct_start=0.15)
-    started = time.process_time()
-    network.train()
-    for epoch in range(1, epochs + 1):
-        sums = np.zeros(2)
-        for _ in range(BATCHES_PER_EPOCH):
-            images, labels, boxes, weights = sampler.batch(BATCH)
-            losses = node_loss(*network.logits(images), labels, boxes, weights)
-            optimiser.zero_grad()
-            (losses[0] + 0.5 * losses[1]).backward()
-            optimiser.step()
-            schedule.step()
-            sums += [float(loss) for loss in losses]
-        print(f"epoch {epoch} node {sums[0] / BATCHES_PER_EPOCH:.3f} box {sums[1] / BATCHES_PER_EPOCH:.3f} "
-              f"{time.process_time() - started:.0f} CPU s", flush=True)
+
+    def losses():
+        images, labels, boxes, weights = sampler.batch(BATCH)
+        return node_loss(*network.logits(images), labels, boxes, weights)
+
+    fit(network, epochs, BATCHES_PER_EPOCH, losses, ["node", "box"], max_lr=3e-3, weight_decay=1e-2, weights=(1.0, 0.5))
     return network
 
 
@@ -90,8 +78,7 @@ def main():
     parser.add_argument("--recipes", choices=["one", "several"], default="several", help="how nodes are painted")
     parser.add_argument("--logit-shift", type=float, default=0.0, help="added to the logit, so that 0.5 is the cut")
     given = command_line.parsed(parser)
-    volumes, _ = data.load_prepared(given.data, given.fold)
-    network = train(volumes, given.epochs, given.seed, given.recipes)
+    network = train(data.training_volumes(given.data, given.fold), given.epochs, given.seed, given.recipes)
     network.bias_shift += given.logit_shift
     export.write_model(network, export.SCHMORL, Path(given.output))
 

@@ -4,10 +4,8 @@ A small U-shaped network predicts, on a grid of 4 mm cells, the probability of a
 the S1 centre, and the box around it ("Objects as Points", arXiv 1904.07850). Grouping slices into vertebrae and naming
 levels is left to the pipeline.
 """
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -15,6 +13,7 @@ import torch.nn.functional as F
 import command_line
 import data
 import export
+from fitting import fit
 from layers import block
 from tiles import STRIDE, TileSampler
 
@@ -83,24 +82,9 @@ def train(volumes, epochs, seed, strength):
     """Returns the trained Detector."""
     torch.manual_seed(seed)
     network, sampler = Detector(), TileSampler(volumes, seed, strength)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=3e-3, total_steps=epochs * BATCHES_PER_EPOCH, pct_start=0.15)
-    started = time.process_time()
-    network.train()
-    for epoch in range(1, epochs + 1):
-        sums = np.zeros(2)
-        for _ in range(BATCHES_PER_EPOCH):
-            images, targets = sampler.batch(BATCH)
-            losses = detection_loss(network.maps(images), targets)
-            optimiser.zero_grad()
-            sum(losses).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimiser.step()
-            schedule.step()
-            sums += [float(loss) for loss in losses]
-        print(f"epoch {epoch} centre {sums[0] / BATCHES_PER_EPOCH:.3f} box {sums[1] / BATCHES_PER_EPOCH:.3f} "
-              f"{time.process_time() - started:.0f} CPU s", flush=True)
+    losses = lambda images, targets: detection_loss(network.maps(images), targets)
+    fit(network, epochs, BATCHES_PER_EPOCH, lambda: losses(*sampler.batch(BATCH)), ["centre", "box"], max_lr=3e-3,
+        weight_decay=1e-4, most_gradient=5.0)
     return network
 
 
@@ -108,8 +92,7 @@ def main():
     parser = command_line.parser(__doc__)
     parser.add_argument("--strength", type=float, default=1.0, help="how far grey values are changed; 1: far")
     given = command_line.parsed(parser)
-    volumes, _ = data.load_prepared(given.data, given.fold)
-    network = train(volumes, given.epochs, given.seed, given.strength)
+    network = train(data.training_volumes(given.data, given.fold), given.epochs, given.seed, given.strength)
     export.write_model(network, export.VERTEBRAE, Path(given.output))
 
 

@@ -35,10 +35,11 @@ pub(super) struct Ahead {
 type Part = Vec<(TaskIndex, Lookup)>;
 
 impl Ahead {
-    /// Returns a task that was sought, and what was found if another thread has looked, or looks just now.
+    /// Returns a task that was sought, and what another thread has found, or finds just now; nothing where none has looked.
     fn take(&mut self, index: TaskIndex) -> Option<(Sought, Option<Lookup>)> {
         let sought = self.sought.remove(&index)?;
-        while sought.refused.is_none()
+        let is_looked_for = sought.refused.is_none();
+        while is_looked_for
             && !self.found.contains_key(&index)
             && let Some(part) = self.parts.pop_front()
         {
@@ -113,7 +114,6 @@ impl<'a> Driver<'a> {
                 (self.preparer.sought(&view, index, repeats)?, None)
             }
         };
-        let found = found.or_else(|| sought.look_up(self.workspace));
         let (action, reason) = sought.answer(self.workspace, &self.latest, found);
         let Sought { image, fingerprint, .. } = sought;
         if let Reason::ContentDamaged(digest) = reason {

@@ -1,58 +1,42 @@
 //! Which bucket a URI names. Credentials and endpoints come from the environment variables that the clouds' own programs read,
 //! so that none stands in a command line.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
+
 use super::Place;
+use super::bucket::Bucket;
 
-/// A kind of bucket: the schemes of its URIs, and the feature that brings it.
-const KINDS: [(&[&str], &str); 3] =
-    [(&["s3"], "s3"), (&["gs"], "gcs"), (&["az", "abfs", "abfss", "wasb", "wasbs"], "azure")];
-
-/// Opens the bucket that a URI names.
+/// Opens the bucket that a URI names; none when this build does not have the `feature` of its kind.
 ///
 /// # Errors
-/// In words: when this build does not know that kind, or the bucket does not answer.
-pub(crate) fn open(uri: &str) -> Result<Place, String> {
-    let scheme = uri.split_once("://").map_or("", |(scheme, _)| scheme);
-    let Some((_, feature)) = KINDS.iter().find(|(schemes, _)| schemes.contains(&scheme)) else {
-        return Err(format!("mlpipe knows no `{scheme}://`; give a folder, or s3://, gs:// or az://"));
+/// In words, when the URI names no bucket or the bucket does not answer.
+pub(crate) fn open(feature: &str, uri: &str) -> Option<Result<Place, String>> {
+    let open: fn(&BucketAddress) -> Opened = match feature {
+        #[cfg(feature = "s3")]
+        "s3" => s3,
+        #[cfg(feature = "gcs")]
+        "gcs" => gcs,
+        #[cfg(feature = "azure")]
+        "azure" => azure,
+        _ => return None,
     };
-    open_kind(feature, uri)
+    Some(BucketAddress::parse(uri).and_then(|address| open_with(open, &address)))
 }
 
-#[cfg(not(feature = "object-store"))]
-fn open_kind(feature: &str, _uri: &str) -> Result<Place, String> {
-    Err(not_built(feature))
-}
-
-fn not_built(feature: &str) -> String {
-    format!("this mlpipe was built without it; build it with `--features {feature}`")
-}
-
-#[cfg(feature = "object-store")]
-fn open_kind(feature: &str, uri: &str) -> Result<Place, String> {
-    use super::bucket::Bucket;
-
+fn open_with(open: fn(&BucketAddress) -> Opened, address: &BucketAddress) -> Result<Place, String> {
     // reqwest, which object_store calls the clouds with, takes the provider of the process.
     // Somebody may have chosen one already, which is as good.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    let address = BucketAddress::parse(uri)?;
-    let store = match feature {
-        #[cfg(feature = "s3")]
-        "s3" => s3(&address),
-        #[cfg(feature = "gcs")]
-        "gcs" => gcs(&address),
-        #[cfg(feature = "azure")]
-        "azure" => azure(&address),
-        missing => return Err(not_built(missing)),
-    };
-    let bucket = Bucket::new(store.map_err(|error| error.to_string())?, &address.prefix);
-    let bucket = bucket.map_err(|error| format!("a runtime for it: {error}"))?;
+    let store = open(address).map_err(|error| error.to_string())?;
+    let bucket = Bucket::new(store, &address.prefix).map_err(|error| format!("a runtime for it: {error}"))?;
     bucket.check().map_err(|error| with_causes(&error))?;
-    Ok(Place::Bucket(std::sync::Arc::new(bucket)))
+    Ok(Place::Bucket(Arc::new(bucket)))
 }
 
 /// The parts of `scheme://bucket[@host]/prefix`.
-#[cfg(feature = "object-store")]
 #[derive(Debug, PartialEq, Eq)]
 struct BucketAddress {
     bucket: String,
@@ -61,7 +45,6 @@ struct BucketAddress {
     prefix: String,
 }
 
-#[cfg(feature = "object-store")]
 impl BucketAddress {
     fn parse(uri: &str) -> Result<Self, String> {
         let (_, rest) = uri.split_once("://").ok_or("it is not a URI")?;
@@ -80,23 +63,19 @@ impl BucketAddress {
     }
 }
 
-#[cfg(feature = "object-store")]
-type Opened = object_store::Result<std::sync::Arc<dyn object_store::ObjectStore>>;
+type Opened = object_store::Result<Arc<dyn ObjectStore>>;
 
 /// Waiting longer than this for the next bytes is giving up; there is no limit on a whole file.
-#[cfg(feature = "object-store")]
-const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Clients wait for the answer, and try again themselves.
-#[cfg(feature = "object-store")]
-fn retries() -> object_store::RetryConfig {
-    let retry_timeout = std::time::Duration::from_secs(15);
-    object_store::RetryConfig { max_retries: 4, retry_timeout, ..Default::default() }
+fn retries() -> RetryConfig {
+    let retry_timeout = Duration::from_secs(15);
+    RetryConfig { max_retries: 4, retry_timeout, ..Default::default() }
 }
 
-#[cfg(feature = "object-store")]
-fn client() -> object_store::ClientOptions {
-    object_store::ClientOptions::new().with_timeout_disabled().with_read_timeout(SILENCE)
+fn client() -> ClientOptions {
+    ClientOptions::new().with_timeout_disabled().with_read_timeout(SILENCE)
 }
 
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL` or MLflow's
@@ -113,14 +92,14 @@ fn s3(address: &BucketAddress) -> Opened {
     let endpoint = endpoint.iter().find_map(|key| builder.get_config_value(key));
     // Whoever writes http:// into an endpoint means it.
     let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    Ok(std::sync::Arc::new(builder.with_client_options(client().with_allow_http(is_plain)).build()?))
+    Ok(Arc::new(builder.with_client_options(client().with_allow_http(is_plain)).build()?))
 }
 
 /// `GOOGLE_APPLICATION_CREDENTIALS` or `GOOGLE_SERVICE_ACCOUNT_KEY`; on Google's machines also the machine's account.
 #[cfg(feature = "gcs")]
 fn gcs(address: &BucketAddress) -> Opened {
     let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env().with_bucket_name(&address.bucket);
-    Ok(std::sync::Arc::new(builder.with_retry(retries()).with_client_options(client()).build()?))
+    Ok(Arc::new(builder.with_retry(retries()).with_client_options(client()).build()?))
 }
 
 /// `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY`, or the variables of a service principal; the account may also stand
@@ -131,11 +110,10 @@ fn azure(address: &BucketAddress) -> Opened {
     if let Some(account) = address.host.as_deref().and_then(|host| host.split('.').next()) {
         builder = builder.with_account(account);
     }
-    Ok(std::sync::Arc::new(builder.with_retry(retries()).with_client_options(client()).build()?))
+    Ok(Arc::new(builder.with_retry(retries()).with_client_options(client()).build()?))
 }
 
 /// What failed and why; object_store's own message may leave out the cause.
-#[cfg(feature = "object-store")]
 pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -153,18 +131,6 @@ pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn unknown_kinds_and_those_that_were_not_built_are_told() {
-        let message = open("ftp://host/folder").expect_err("not known");
-        assert!(message.contains("ftp"), "{message}");
-        #[cfg(not(feature = "s3"))]
-        {
-            let message = open("s3://bucket/prefix").expect_err("not built");
-            assert!(message.contains("--features s3"), "{message}");
-        }
-    }
-
-    #[cfg(feature = "object-store")]
     #[test]
     fn addresses_have_a_bucket_and_perhaps_a_prefix() {
         let address = |uri: &str| BucketAddress::parse(uri).map(|a| (a.bucket, a.host, a.prefix));

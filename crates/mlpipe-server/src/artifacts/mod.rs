@@ -1,9 +1,12 @@
 //! The artifact proxy: files of runs and models, below `mlflow-artifacts/artifacts/`, so that clients need no access to the place
-//! where they lie: a folder, or with the features `s3`, `gcs` and `azure` a bucket. Which path belongs to which run is decided by whoever made the run's artifact URI; here it is a path.
+//! where they lie: a folder, or with the features `s3`, `gcs` and `azure` a bucket. Which path belongs to which run is decided by
+//! whoever made the run's artifact URI; here it is a path.
 
 #[cfg(feature = "object-store")]
 mod bucket;
+#[cfg(feature = "object-store")]
 mod cloud;
+mod destination;
 mod download;
 mod folder;
 mod mime;
@@ -80,8 +83,8 @@ impl Artifacts {
     /// # Errors
     /// When this build does not know that kind of bucket, or the bucket does not answer.
     pub(crate) fn open_bucket(uri: &str, waiting: &Path) -> Result<Self, Error> {
-        let destination = |message: String| Error::Destination { destination: uri.to_owned(), message };
-        let place = cloud::open(uri).map_err(destination)?;
+        let refused = |message: String| Error::Destination { destination: uri.to_owned(), message };
+        let place = destination::open(uri).map_err(refused)?;
         let file = |source| Error::File { what: "artifact folder", path: waiting.to_owned(), source };
         Ok(Self { place, uploads: uploads(waiting).map_err(file)?, busy: Arc::default() })
     }

@@ -104,6 +104,7 @@ mod tests {
         }
         assert!(shown.path("/etc").is_err() && shown.path("mlflow-artifacts:/../x").is_err());
     }
+
     #[test]
     fn what_lies_in_the_served_bucket_is_found_and_shown_as_it_is() {
         let shown = Shown::bucket("s3://bucket/prefix/");
