@@ -58,7 +58,7 @@ def flattened(group):
 
 
 def plot(title, across, up, lines, across_end=1.0, diagonal=False):
-    """Returns a figure with {name: [(x, y)]} as steps of a line; y is 0..1."""
+    """Returns a figure with {name: [(x, y)]} as lines; y is 0..1."""
     x = lambda value: 40 + PLOT * min(value / across_end, 1)
     y = lambda value: 10 + PLOT * (1 - value)
     parts = [f'<svg viewBox="0 0 {PLOT + 130} {PLOT + 50}" width="{PLOT + 130}" font-size="11" role="img">'

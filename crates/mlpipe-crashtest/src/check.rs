@@ -82,7 +82,7 @@ fn ended_badly(disturbed: &Disturbed) -> Option<String> {
         Expected::StepMayFail => matches!(ran.code, Some(0 | 1)),
         Expected::StoreMayFail => match ran.code {
             Some(0 | 1) => true,
-            Some(6) => says_why(&ran.stderr),
+            Some(2 | 4 | 6) => says_why(&ran.stderr),
             _ => false,
         },
         Expected::NothingCanBeWritten => matches!(ran.code, Some(0 | 1 | 6)),

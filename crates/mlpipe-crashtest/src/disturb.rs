@@ -30,7 +30,8 @@ pub(crate) enum Expected {
     Success,
     /// With exit code 0, or 1 when a step was killed.
     StepMayFail,
-    /// With exit code 0, 1 or 6, and a message.
+    /// With exit code 0 or 1, or with a message and 6; or 2 or 4, since calls are counted a thread and threads differ from the recorded
+    /// run, so that a call on an input may be the one that fails.
     StoreMayFail,
     /// The same, but the message may be lost: nothing can be written.
     NothingCanBeWritten,

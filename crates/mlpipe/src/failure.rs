@@ -90,8 +90,7 @@ impl From<mlpipe_engine::Error> for Failure {
             Error::Parameter { .. } => {
                 Self::bad_input(message).hint("give another path with -P, or make this one readable")
             }
-            Error::Project { .. } => Self::new(Exit::PipelineInvalid, message),
-            Error::Record { .. } => Self::bad_input(message),
+            Error::Project { .. } | Error::Record { .. } => Self::bad_input(message),
             Error::RunNotFound { .. } | Error::RunAmbiguous { .. } => {
                 Self::bad_input(message).hint("`mlpipe runs list` shows the runs; the first digits of an id are enough")
             }

@@ -111,6 +111,15 @@ fn unreadable_model_fails_the_step_and_is_named() {
 }
 
 #[test]
+fn unreadable_project_is_bad_input_and_names_the_file() {
+    let place = Place::new();
+    place.write("one.yaml", "name: one\nsteps: {say: {project: say}}\n");
+    place.write("say/MLproject", "name: say\nentry_points: {main: {command: 'echo hello'}}\n");
+    std::os::unix::fs::symlink("gone", place.path("say/words.txt")).expect("linked");
+    place.mlpipe(&["run", "one.yaml"]).expect(4, &["step `say`: project", "say/words.txt is broken"]);
+}
+
+#[test]
 fn step_by_hand_tells_bad_input_by_its_exit_code() {
     let place = Place::new();
     place.write("empty/readme", "no volume");

@@ -23,7 +23,7 @@ def wide_concavity(slabs, plates, random, painter):
             paint_pit(slab, plate, replace(bowl, depth=depth * random.uniform(0.75, 1.05)), filling)
 
 
-def soft_region(slabs, plates, random, shape_of, level_of):
+def soft_region(slabs, plates, shape_of, level_of):
     """Mixes a grey offset into the region `shape_of(u, v, plate)` (0..1) of every slab."""
     for slab, plate in zip(slabs, plates):
         if plate is None:
@@ -56,7 +56,7 @@ def modic_band(slabs, plates, random, painter):
             reach = opacity(1.2 * height - np.maximum(corner, 0) - v, soft)
         return strength * opacity(v - gap, 0.4) * reach
 
-    soft_region(slabs, plates, random, shape, lambda marrow, disc: marrow + change)
+    soft_region(slabs, plates, shape, lambda marrow, disc: marrow + change)
 
 
 def corner_defect(slabs, plates, random, painter):
@@ -86,7 +86,7 @@ def corner_defect(slabs, plates, random, painter):
         if fragment:
             piece = lambda u, v, plate: 0.9 * opacity(0.3 * min(length, depth) - np.hypot(
                 half + inset - side * u - 0.3 * length, v - 0.3 * depth), 0.5)
-            soft_region([slab], [plate], random, piece, lambda marrow, disc: marrow)
+            soft_region([slab], [plate], piece, lambda marrow, disc: marrow)
 
 
 def blob(slabs, plates, random, painter):
@@ -100,7 +100,7 @@ def blob(slabs, plates, random, painter):
         shape = lambda u, v, plate: 0.95 * opacity(
             radius - np.hypot((u - place * plate.half_width) / stretch, v - depth), 0.5)
         if abs(index - middle) < 1.6:
-            soft_region([slab], [plate], random, shape, lambda marrow, disc: marrow + change)
+            soft_region([slab], [plate], shape, lambda marrow, disc: marrow + change)
 
 
 def vein_notch(slabs, plates, random, painter):
@@ -112,7 +112,7 @@ def vein_notch(slabs, plates, random, painter):
         from_wall = plate.half_width - side * u
         return 0.95 * opacity(height * (1 - from_wall / length) - np.abs(v - depth), 0.4) * opacity(from_wall + 1, 0.4)
 
-    soft_region(slabs, plates, random, shape, lambda marrow, disc: marrow + change)
+    soft_region(slabs, plates, shape, lambda marrow, disc: marrow + change)
 
 
 def thick_plate(slabs, plates, random, painter):
@@ -121,7 +121,7 @@ def thick_plate(slabs, plates, random, painter):
     part, side = random.uniform(0.2, 1.1), random.uniform(-0.6, 0.6)
     shape = lambda u, v, plate: 0.9 * opacity(v + 1, 0.4) * opacity(thickness - v, 0.5) * opacity(
         part * plate.half_width - np.abs(u - side * plate.half_width), 0.8)
-    soft_region(slabs, plates, random, shape, lambda marrow, disc: marrow + change)
+    soft_region(slabs, plates, shape, lambda marrow, disc: marrow + change)
 
 
 def shallow_dent(slabs, plates, random, painter):
