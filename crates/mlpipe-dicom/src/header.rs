@@ -356,7 +356,7 @@ fn unsupported_kind(object: &DataSet, layout: &Layout) -> Option<Trouble> {
 
 /// Returns whether pixels of a transfer syntax can be decoded.
 pub(crate) fn can_decode(transfer_syntax: &str) -> bool {
-    is_native(transfer_syntax) || codec::COMPRESSED.contains(&transfer_syntax)
+    is_native(transfer_syntax) || codec::is_compressed(transfer_syntax)
 }
 
 fn is_native(transfer_syntax: &str) -> bool {
@@ -370,11 +370,12 @@ fn is_native(transfer_syntax: &str) -> bool {
 }
 
 fn unsupported_transfer_syntax(uid: &str) -> Problem {
-    Problem::new(
-        "unsupported_transfer_syntax",
-        format!("TransferSyntaxUID is {uid}, which cannot be decoded"),
-        "convert the files to Explicit VR Little Endian (for example `gdcmconv --raw`)",
-    )
+    let cure = if codec::JPEG_XL.contains(&uid) {
+        "build mlpipe with `--features jpeg-xl`, or convert the files to Explicit VR Little Endian"
+    } else {
+        "convert the files to Explicit VR Little Endian (for example `gdcmconv --raw`)"
+    };
+    Problem::new("unsupported_transfer_syntax", format!("TransferSyntaxUID is {uid}, which cannot be decoded"), cure)
 }
 
 fn no_image(object: &DataSet) -> Problem {

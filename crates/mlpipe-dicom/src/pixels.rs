@@ -128,7 +128,7 @@ impl<'a> OpenImage<'a> {
 }
 
 fn stored(source: &SourceFile, bytes: &mut [u8], layout: &Layout, data: PixelData) -> Result<Stored, String> {
-    let compressed = codec::COMPRESSED.contains(&layout.transfer_syntax.as_str());
+    let compressed = codec::is_compressed(&layout.transfer_syntax);
     let Some(length) = data.length else {
         return codec::frames(bytes, data.value, source.pixel_format.frames).map(Stored::Compressed);
     };

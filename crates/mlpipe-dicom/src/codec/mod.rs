@@ -1,7 +1,7 @@
 //! From the stored bytes of one compressed frame to its samples. No byte string can make it panic or allocate more than
 //! a few times Rows x Columns: what a stream claims is compared with the header first.
 //!
-//! JPEG 2000 and HTJ2K are decoded by dicom-pixeldata. The rest is decoded by our own code, since dicom-pixeldata 0.10.1
+//! JPEG 2000 and HTJ2K are decoded by dicom-pixeldata, JPEG XL (feature `jpeg-xl`) by jxl-oxide. The rest is decoded by our own code, since dicom-pixeldata 0.10.1
 //! and its jpeg-decoder 0.3.2 do not give these frames safely:
 //!
 //! - RLE: panics on damaged input, has no 32 bits.
@@ -16,6 +16,8 @@ mod fragments;
 mod jpeg;
 mod jpeg2000;
 mod jpeg_ls;
+#[cfg(feature = "jpeg-xl")]
+mod jpeg_xl;
 mod library;
 mod quiet;
 mod rle;
@@ -41,8 +43,16 @@ pub(crate) struct Samples {
 /// Why a frame cannot be decoded: stable code, message.
 pub(crate) type Failure = (&'static str, String);
 
-/// Transfer syntaxes whose compressed frames [`decode`] takes.
-pub(crate) const COMPRESSED: [&str; 12] = [
+/// Returns whether [`decode`] takes the compressed frames of a transfer syntax.
+pub(crate) fn is_compressed(transfer_syntax: &str) -> bool {
+    COMPRESSED.contains(&transfer_syntax) || cfg!(feature = "jpeg-xl") && JPEG_XL.contains(&transfer_syntax)
+}
+
+/// Those of builds with the feature `jpeg-xl`.
+pub(crate) const JPEG_XL: [&str; 3] = [uids::JPEGXL_LOSSLESS, uids::JPEGXLJPEG_RECOMPRESSION, uids::JPEGXL];
+
+/// Those of every build.
+const COMPRESSED: [&str; 12] = [
     uids::RLE_LOSSLESS,
     uids::JPEG_BASELINE8_BIT,
     uids::JPEG_EXTENDED12_BIT,
@@ -65,6 +75,10 @@ pub(crate) fn decode(stream: &[u8], transfer_syntax: &str, format: &PixelFormat)
         let bytes = usize::from(format.bits_allocated / 8);
         let bits = rle::decode(stream, format.rows * format.columns, bytes).map_err(broken)?;
         return Ok(Samples { bits, precision: None, signed: false });
+    }
+    #[cfg(feature = "jpeg-xl")]
+    if jpeg_xl::is_jpeg_xl(stream) {
+        return jpeg_xl::decode(stream, format);
     }
     let size = [format.rows, format.columns];
     match stream.get(..2) {

@@ -2,6 +2,7 @@
 
 mod deid;
 mod disagreement;
+mod encoded;
 mod hostile;
 mod images;
 mod mutations;

@@ -12,7 +12,7 @@ use mlpipe_dicom::{Limits, read_pixels, read_presentation, scan, write_volume};
 use crate::images::{Folder, Image, series, short, skipped, slice, text, words, write};
 
 /// Runs a script in the Python of the tests; none, with a word why, when it ends with an error.
-fn python(script: &str, arguments: &[&Path]) -> Option<String> {
+pub(crate) fn python(script: &str, arguments: &[&Path]) -> Option<String> {
     let python = std::env::var("MLPIPE_TEST_PYDICOM").unwrap_or_else(|_| "python3".into());
     let output = Command::new(&python).arg("-c").arg(script).args(arguments).output().ok()?;
     if !output.status.success() {
