@@ -15,6 +15,9 @@ use crate::element::{Encoding, Layout, Walker};
 /// at; `attributes` hands their bytes on.
 const GROUPS: [u16; 10] = [0x0004, 0x0008, 0x0010, 0x0012, 0x0018, 0x0020, 0x0028, 0x0040, 0x0054, 0x5200];
 
+/// Room for the elements of such groups in nearly all single-frame images.
+const USUAL_ELEMENTS: usize = 96;
+
 /// What fills values up to their length.
 const PADDING: [char; 2] = ['\0', ' '];
 
@@ -35,6 +38,13 @@ pub(crate) struct Element {
     end: usize,
     /// Whether items of the value name their value representations.
     explicit: bool,
+}
+
+impl Element {
+    /// Returns how many bytes the value has in the file.
+    pub(crate) fn stored_length(&self) -> usize {
+        self.end - self.value
+    }
 }
 
 impl<'a> DataSet<'a> {
@@ -83,14 +93,15 @@ impl<'a> DataSet<'a> {
 
     /// As [`text`](Self::text), of an element that was found.
     pub(crate) fn value(&self, element: &Element) -> Option<Cow<'a, str>> {
-        let value = match (self.plain(element), self.numbers_of(element)) {
-            (Some(plain), _) if !has_padded_value(plain) => Cow::Borrowed(plain),
-            (Some(plain), _) => Cow::Owned(without_padding(plain)),
-            (None, Some(numbers)) => Cow::Owned(numbers.iter().map(f64::to_string).collect::<Vec<_>>().join("\\")),
-            (None, None) if is_text(element.vr) => Cow::Owned(without_padding(&self.decoded(element))),
-            (None, None) => return None,
+        let value = if let Some(plain) = self.plain(element) {
+            if has_padded_value(plain) { Cow::Owned(without_padding(plain)) } else { Cow::Borrowed(plain) }
+        } else if is_text(element.vr) {
+            Cow::Owned(without_padding(&self.decoded(element)))
+        } else {
+            let numbers = self.numbers_of(element)?;
+            Cow::Owned(numbers.iter().map(f64::to_string).collect::<Vec<_>>().join("\\"))
         };
-        (!value.trim_matches('\\').is_empty()).then_some(value)
+        value.bytes().any(|byte| byte != b'\\').then_some(value)
     }
 
     /// Returns whether an element is there and not empty.
@@ -100,9 +111,9 @@ impl<'a> DataSet<'a> {
 
     /// The text of nearly all elements: one that needs no decoding.
     fn plain(&self, element: &Element) -> Option<&'a str> {
+        const ESCAPE: u8 = 0x1B;
         let raw = self.bytes.get(element.value..element.end).filter(|raw| is_text(element.vr) && raw.is_ascii())?;
-        let text = std::str::from_utf8(raw).ok().filter(|text| !text.contains('\u{1b}'))?;
-        Some(text.trim_matches(PADDING))
+        std::str::from_utf8(without_padding_around(raw)).ok().filter(|text| !text.as_bytes().contains(&ESCAPE))
     }
 
     /// Returns the numbers of a value, binary or written out; none when one of them is not a number.
@@ -136,8 +147,18 @@ impl<'a> DataSet<'a> {
     }
 }
 
+// These look at bytes, not characters, since they see every text of every file.
+
+fn without_padding_around(mut raw: &[u8]) -> &[u8] {
+    while let [0 | b' ', rest @ ..] | [rest @ .., 0 | b' '] = raw {
+        raw = rest;
+    }
+    raw
+}
+
 fn has_padded_value(text: &str) -> bool {
-    text.split('\\').any(|value| value.starts_with(PADDING) || value.ends_with(PADDING))
+    text.as_bytes().contains(&b'\\')
+        && text.split('\\').any(|value| value.starts_with(PADDING) || value.ends_with(PADDING))
 }
 
 /// The values of a text, each without padding.
@@ -171,7 +192,7 @@ fn elements(
     top_level: bool,
 ) -> (Vec<Element>, usize) {
     let walker = Walker { bytes, file_length: bytes.len() as u64, encoding };
-    let mut elements = Vec::new();
+    let mut elements = Vec::with_capacity(if top_level { USUAL_ELEMENTS } else { 0 });
     let mut at = start;
     while end.is_none_or(|end| at < end) {
         let Some((head, after)) = walker.element(at, end) else { break };

@@ -11,7 +11,7 @@ use dicom_dictionary_std::{tags, uids};
 
 use crate::bytes::{self, Stamp};
 use crate::codec;
-use crate::data_set::DataSet;
+use crate::data_set::{DataSet, Element};
 use crate::element::{self, Layout, PixelData, Stop, name, walk};
 use crate::frame::{PixelFormat, SourceFile};
 use crate::limits::size_text;
@@ -75,10 +75,13 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     fn of(object: &DataSet) -> Self {
-        let mut attributes = Attributes::default();
-        for element in object.elements().iter().filter(|element| is_selected_group(element.tag)) {
-            let value = is_selectable(element.vr).then(|| object.value(element)).flatten();
-            if let Some(value) = value.filter(|value| value.len() <= LONGEST_ATTRIBUTE) {
+        let selectable = |element: &&Element| is_selected_group(element.tag) && is_selectable(element.vr);
+        let selected = || object.elements().iter().filter(selectable);
+        let (count, length) = selected()
+            .fold((0, 0), |(count, sum), element| (count + 1, sum + element.stored_length().min(LONGEST_ATTRIBUTE)));
+        let mut attributes = Attributes { text: String::with_capacity(length), ends: Vec::with_capacity(count) };
+        for element in selected() {
+            if let Some(value) = object.value(element).filter(|value| value.len() <= LONGEST_ATTRIBUTE) {
                 attributes.text.push_str(&value);
                 attributes.ends.push((element.tag, attributes.text.len()));
             }
@@ -130,9 +133,9 @@ pub(crate) enum Rescaled {
     Table,
 }
 
-/// Reads the header of a file.
-pub(crate) fn read_header(path: &Path, limits: Limits) -> FileKind {
-    match read_beginning(path, limits) {
+/// Reads the header of a file. `buffer` is memory for its bytes, to be used for the next one.
+pub(crate) fn read_header(path: &Path, limits: Limits, buffer: &mut Vec<u8>) -> FileKind {
+    match read_beginning(path, limits, std::mem::take(buffer)) {
         Err(error) => FileKind::Rejected(RejectedFile {
             path: path.to_path_buf(),
             code: "unreadable_file".into(),
@@ -140,7 +143,13 @@ pub(crate) fn read_header(path: &Path, limits: Limits) -> FileKind {
         }),
         Ok(None) if has_dicom_extension(path) => rejected(path, damage("not_dicom", "it has no DICOM header")),
         Ok(None) => FileKind::Other,
-        Ok(Some(walked)) => interpret(path, &walked, limits),
+        Ok(Some(walked)) => {
+            let kind = interpret(path, &walked, limits);
+            if walked.bytes.capacity() as u64 <= FIRST_READ {
+                *buffer = walked.bytes;
+            }
+            kind
+        }
     }
 }
 
@@ -161,11 +170,11 @@ impl Walked {
 }
 
 /// Reads as much of a file as its header takes; none when it is not DICOM.
-fn read_beginning(path: &Path, limits: Limits) -> std::io::Result<Option<Walked>> {
+fn read_beginning(path: &Path, limits: Limits, mut bytes: Vec<u8>) -> std::io::Result<Option<Walked>> {
+    bytes.clear();
     let mut file = File::open(path)?;
     let stamp = Stamp::of(&file)?;
     let file_length = stamp.length;
-    let mut bytes = Vec::new();
     let mut wanted = FIRST_READ;
     let longest = limits.memory.min(LONGEST_HEADER);
     loop {
@@ -471,7 +480,7 @@ fn refused(path: &Path, problem: &Problem) -> Error {
 }
 
 fn walked(path: &Path, limits: Limits) -> crate::Result<Walked> {
-    match read_beginning(path, limits).map_err(|source| Error::Read { path: path.to_path_buf(), source })? {
+    match read_beginning(path, limits, Vec::new()).map_err(|source| Error::Read { path: path.to_path_buf(), source })? {
         Some(walked) => Ok(walked),
         None => Err(refused(path, &damage("not_dicom", "it has no DICOM header"))),
     }
@@ -584,15 +593,18 @@ pub(crate) fn is_selectable(vr: VR) -> bool {
 
 /// Returns a whole number; none when the attribute is absent or empty.
 fn number(object: &DataSet, tag: Tag) -> Result<Option<u32>, Trouble> {
-    let Some(written) = object.text(tag) else { return Ok(None) };
-    match object.numbers(tag).as_deref() {
-        Some([value]) if value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(value) => Ok(Some(*value as u32)),
-        _ => Err(Trouble::Damage(Problem::new(
-            "not_a_number",
-            format!("{} is `{written}`, where one whole number should be", name(tag)),
-            "export the file again",
-        ))),
+    if let Some([value]) = object.numbers(tag).as_deref()
+        && value.fract() == 0.0
+        && (0.0..=f64::from(u32::MAX)).contains(value)
+    {
+        return Ok(Some(*value as u32));
     }
+    let Some(written) = object.text(tag) else { return Ok(None) };
+    Err(Trouble::Damage(Problem::new(
+        "not_a_number",
+        format!("{} is `{written}`, where one whole number should be", name(tag)),
+        "export the file again",
+    )))
 }
 
 pub(crate) fn missing(tag: Tag) -> Problem {

@@ -1,40 +1,64 @@
-//! NIfTI-1 files (`.nii`, `.nii.gz`): the stored grid as it is, float32, with its place in RAS millimetres in both the
+//! NIfTI-1 files (`.nii`, `.nii.gz`): the stored grid as it is, with its place in RAS millimetres in both the
 //! quaternion and the affine form, so that readers that prefer either agree.
 
+use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use crate::geometry::{cross, dot, scale};
-use crate::store::write_whole;
-use crate::{Result, Volume, VolumeGeometry};
+use crate::pixels::whole_range;
+use crate::store::{little_endian, write_whole};
+use crate::{Result, Volume, VolumeGeometry, VolumePlan};
 
 const HEADER_BYTES: usize = 348;
 /// The header and four bytes that say that no extension follows.
 const DATA_OFFSET: usize = 352;
-const FLOAT32: i16 = 16;
 const SCANNER_COORDINATES: i16 = 1;
 const MILLIMETRES: u8 = 2;
 
-/// Writes a volume, compressed. The first index of the file is the column, then row, slice.
-pub(crate) fn write_gz(path: &Path, volume: &Volume) -> Result<()> {
-    write_whole(path, |writer| {
-        let mut encoder = flate2::write::GzEncoder::new(BufWriter::new(writer), flate2::Compression::fast());
-        write_all(&mut encoder, volume)?;
-        encoder.finish()?.flush()
-    })
+/// How voxels are stored: the same values in half the room where all of them are whole numbers of 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DataType {
+    Int16,
+    Float32,
 }
 
-fn write_all(out: &mut impl Write, volume: &Volume) -> std::io::Result<()> {
-    let header = header(&volume.geometry).map_err(std::io::Error::other)?;
-    out.write_all(&header)?;
-    let voxels = volume.voxels.as_standard_layout();
-    let mut bytes = Vec::with_capacity(4 * volume.geometry.shape[2]);
-    for row in voxels.rows() {
-        bytes.clear();
-        bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
-        out.write_all(&bytes)?;
+impl DataType {
+    /// Returns the smaller one that holds every value that the slices can have.
+    pub(crate) fn of(plan: &VolumePlan) -> Self {
+        let fits = |[least, largest]: [f64; 2]| f64::from(i16::MIN) <= least && largest <= f64::from(i16::MAX);
+        let whole = plan.frames.iter().all(|frame| whole_range(frame).is_some_and(fits));
+        if whole { DataType::Int16 } else { DataType::Float32 }
     }
-    Ok(())
+
+    /// Code and bits of nifti1.h.
+    fn code_and_bits(self) -> [i16; 2] {
+        match self {
+            DataType::Int16 => [4, 16],
+            DataType::Float32 => [16, 32],
+        }
+    }
+
+    pub(crate) fn encode(self, voxels: &[f32]) -> Cow<'_, [u8]> {
+        match self {
+            DataType::Int16 => Cow::Owned(voxels.iter().flat_map(|value| (*value as i16).to_le_bytes()).collect()),
+            DataType::Float32 => little_endian(voxels),
+        }
+    }
+}
+
+/// Writes a volume, compressed. The first index of the file is the column, then row, slice.
+pub(crate) fn write_gz(path: &Path, volume: &Volume, data_type: DataType) -> Result<()> {
+    write_whole(path, |writer| {
+        let mut encoder = flate2::write::GzEncoder::new(BufWriter::new(writer), flate2::Compression::fast());
+        encoder.write_all(&header(&volume.geometry, data_type).map_err(std::io::Error::other)?)?;
+        let voxels = volume.voxels.as_standard_layout();
+        for row in voxels.rows() {
+            let row = row.to_slice().ok_or_else(|| std::io::Error::other("voxels of a row are not side by side"))?;
+            encoder.write_all(&data_type.encode(row))?;
+        }
+        encoder.finish()?.flush()
+    })
 }
 
 /// Directions of column, row and slice index in RAS: the first two LPS axes point the other way.
@@ -46,8 +70,8 @@ fn ras([left, posterior, superior]: [f64; 3]) -> [f64; 3] {
     [-left, -posterior, superior]
 }
 
-/// Returns what stands before the voxels, which follow as f32, little endian, slice by slice, row by row.
-pub(crate) fn header(geometry: &VolumeGeometry) -> Result<Vec<u8>, String> {
+/// Returns what stands before the voxels, which follow little endian, slice by slice, row by row.
+pub(crate) fn header(geometry: &VolumeGeometry, data_type: DataType) -> Result<Vec<u8>, String> {
     let [slices, rows, columns] = geometry.shape;
     let spacing = [geometry.spacing_mm[2], geometry.spacing_mm[1], geometry.spacing_mm[0]];
     let axes = axes_ras(geometry);
@@ -61,8 +85,9 @@ pub(crate) fn header(geometry: &VolumeGeometry) -> Result<Vec<u8>, String> {
             i16::try_from(extent).map_err(|_| format!("NIfTI-1 holds at most 32767 of {extent} along an axis"))?;
         put(40 + 2 * index, &extent.to_le_bytes());
     }
-    put(70, &FLOAT32.to_le_bytes());
-    put(72, &32_i16.to_le_bytes());
+    let [code, bits] = data_type.code_and_bits();
+    put(70, &code.to_le_bytes());
+    put(72, &bits.to_le_bytes());
     let mut floats = |at: usize, values: &[f64]| {
         values.iter().enumerate().for_each(|(index, value)| put(at + 4 * index, &(*value as f32).to_le_bytes()));
     };
@@ -148,7 +173,7 @@ mod tests {
             column_axis: [0.0, 1.0, 0.0],
             spacing_mm: [4.0, 0.8, 0.5],
         };
-        let header = header(&geometry).expect("a header");
+        let header = header(&geometry, DataType::Float32).expect("a header");
         let float = |at: usize| f32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
         let affine: Vec<f32> = (0..12).map(|index| float(280 + 4 * index)).collect();
         assert_eq!(affine, [0.0, 0.0, 4.0, -20.0, -0.5, 0.0, 0.0, 7.0, 0.0, -0.8, 0.0, 30.0]);

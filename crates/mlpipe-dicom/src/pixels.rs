@@ -203,6 +203,22 @@ impl<'a> Scale<'a> {
     }
 }
 
+/// Returns the least and the largest value in modality units that a frame can have, when all of them are whole numbers.
+pub(crate) fn whole_range(frame: &Frame) -> Option<[f64; 2]> {
+    let format = &frame.file.pixel_format;
+    let Scale::Whole(slope, intercept) = Scale::of(frame, format) else { return None };
+    let values = 2_f64.powi(format.bits_stored.into());
+    let stored = match format.signed {
+        _ if format.float => return None,
+        // A compressed stream may say otherwise than the header whether numbers are signed.
+        _ if codec::is_compressed(&frame.file.transfer_syntax) => [-values / 2.0, values - 1.0],
+        true => [-values / 2.0, values / 2.0 - 1.0],
+        false => [0.0, values - 1.0],
+    };
+    let [first, last] = stored.map(|value| f64::from(slope) * value + f64::from(intercept));
+    Some([first.min(last), first.max(last)])
+}
+
 #[inline]
 fn fill<T>(voxels: &mut [f32], samples: impl Iterator<Item = T>, value: impl Fn(T) -> f32) {
     voxels.iter_mut().zip(samples).for_each(|(voxel, sample)| *voxel = value(sample));

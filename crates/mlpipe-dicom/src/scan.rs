@@ -110,7 +110,8 @@ pub fn scan(paths: &[PathBuf]) -> Result<Scan> {
 pub fn scan_within(paths: &[PathBuf], limits: Limits) -> Result<Scan> {
     let mut rejected_files = Vec::new();
     let files = files_under(paths, &mut rejected_files)?;
-    let kinds: Vec<FileKind> = files.par_iter().map(|path| read_header(path, limits)).collect();
+    let kinds: Vec<FileKind> =
+        files.par_iter().map_init(Vec::new, |buffer, path| read_header(path, limits, buffer)).collect();
     let mut images = Vec::new();
     let mut other_files = 0;
     for kind in kinds {

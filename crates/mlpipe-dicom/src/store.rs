@@ -93,13 +93,14 @@ pub(crate) fn npy_header(shape: [usize; 3]) -> Vec<u8> {
     [b"\x93NUMPY\x01\0", &(text.len() as u16).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-/// Writes slices of f32 after a header, each where it belongs, whole or not at all.
+/// Writes slices after a header, each as `encode` gives it where it belongs, whole or not at all. All have the same length.
 ///
 /// # Errors
 /// When the file cannot be written, and what `slices` returns.
 pub(crate) fn write_slices(
     path: &Path,
     header: &[u8],
+    encode: impl Fn(&[f32]) -> Cow<'_, [u8]> + Sync,
     slices: impl FnOnce(&(dyn Fn(usize, &[f32]) -> Result<()> + Sync)) -> Result<()>,
 ) -> Result<()> {
     let failed = |source| Error::Write { path: path.to_path_buf(), source };
@@ -107,7 +108,7 @@ pub(crate) fn write_slices(
         writer.write_all(header).map_err(failed)?;
         let writer = Mutex::new(writer);
         slices(&|index, voxels| {
-            let bytes = little_endian(voxels);
+            let bytes = encode(voxels);
             let at = header.len() as u64 + index as u64 * bytes.len() as u64;
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             writer.seek(SeekFrom::Start(at)).and_then(|_| writer.write_all(&bytes)).map_err(failed)
@@ -115,7 +116,7 @@ pub(crate) fn write_slices(
     })
 }
 
-fn little_endian(voxels: &[f32]) -> Cow<'_, [u8]> {
+pub(crate) fn little_endian(voxels: &[f32]) -> Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
         return Cow::Borrowed(bytemuck::cast_slice(voxels));
     }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::store::{npy_header, write_slices};
+use crate::nifti::DataType;
+use crate::store::{little_endian, npy_header, write_slices};
 use crate::{
     Error, Limits, RejectedFile, Result, Scan, VolumeEntry, VolumePlan, load, load_volume, nifti, scan_within,
 };
@@ -62,7 +63,7 @@ pub fn write_volumes(paths: &[PathBuf], out: &Path, limits: Limits) -> Result<Vo
 }
 
 /// Writes one volume of one series to the file `out`: f32 `.npy` `[slice, row, column]`, or NIfTI-1 (`.nii`, `.nii.gz`) of
-/// the same voxels with their place in RAS.
+/// the same voxels with their place in RAS, as int16 where every value is a whole number that fits.
 ///
 /// # Errors
 /// When `out` does not end in `.npy`, `.nii` or `.nii.gz`, there is no such series or volume, `volume` is none and the series has several,
@@ -119,14 +120,18 @@ fn add(document: &mut VolumesDocument, plan: &VolumePlan, path: &Path) -> Result
 /// Writes slice after slice as they are decoded; only what is compressed as a whole is in memory as a whole.
 fn write_plan(plan: &VolumePlan, path: &Path) -> Result<()> {
     let Some(geometry) = &plan.geometry else { return Err(load::refused(plan)) };
-    let header = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => return nifti::write_gz(path, &load_volume(plan)?),
-        Some("nii") => nifti::header(geometry),
-        _ => Ok(npy_header(geometry.shape)),
-    };
-    let failed = |message: String| Error::Write { path: path.to_path_buf(), source: std::io::Error::other(message) };
-    let header = header.map_err(failed)?;
-    write_slices(path, &header, |write| load::for_each_slice(plan, write))
+    let slices = |write: &(dyn Fn(usize, &[f32]) -> Result<()> + Sync)| load::for_each_slice(plan, write);
+    let data_type = DataType::of(plan);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => nifti::write_gz(path, &load_volume(plan)?, data_type),
+        Some("nii") => {
+            let failed =
+                |message: String| Error::Write { path: path.to_path_buf(), source: std::io::Error::other(message) };
+            let header = nifti::header(geometry, data_type).map_err(failed)?;
+            write_slices(path, &header, |voxels| data_type.encode(voxels), slices)
+        }
+        _ => write_slices(path, &npy_header(geometry.shape), little_endian, slices),
+    }
 }
 
 fn refused(plan: &VolumePlan, error: &Error) -> RefusedVolume {

@@ -7,7 +7,7 @@ use mlpipe_dicom::{
 };
 use serde_json::{Value, json};
 
-use crate::images::{Folder, SERIES, orientation, position, series, slice, text, write};
+use crate::images::{Folder, SERIES, orientation, position, series, short, slice, text, write};
 
 fn rules(value: Value) -> SelectionRules {
     SelectionRules::from_json(value.as_object().expect("an object")).expect("rules")
@@ -177,25 +177,51 @@ fn series_table_has_one_line_per_series_and_no_control_characters() {
 
 #[test]
 fn nifti_holds_the_voxels_column_first_after_its_header() {
-    let folder = series(5, |_, _| {});
-    let paths = [folder.path().to_path_buf()];
-    for name in ["one.nii", "one.nii.gz"] {
-        let out = folder.join(name);
-        write_volume(&paths, SERIES, None, &out, Limits::default()).expect("writes");
-        let mut bytes = std::fs::read(&out).expect("read");
-        if name.ends_with("gz") {
-            let mut inflated = Vec::new();
-            let mut decoder = flate2::read::GzDecoder::new(&bytes[..]);
-            std::io::Read::read_to_end(&mut decoder, &mut inflated).expect("inflates");
-            bytes = inflated;
+    type Rescale = (&'static str, &'static str, u16);
+    // Slope, intercept, BitsStored; the bytes of a voxel; what 3 and 421 become.
+    let cases: [(Rescale, usize, [f32; 2]); 6] = [
+        (("1", "-1024", 12), 2, [-1021.0, -603.0]),
+        (("-2", "0", 12), 2, [-6.0, -842.0]),
+        (("0.5", "0", 12), 4, [1.5, 210.5]),
+        // The largest of twelve bits would be 40,950.
+        (("10", "0", 12), 4, [30.0, 4210.0]),
+        (("1", "0", 15), 2, [3.0, 421.0]),
+        (("1", "0", 16), 4, [3.0, 421.0]),
+    ];
+    for ((slope, intercept, bits), width, expected) in cases {
+        let folder = series(5, |_, image| {
+            text(image, tags::RESCALE_SLOPE, slope);
+            text(image, tags::RESCALE_INTERCEPT, intercept);
+            short(image, tags::BITS_STORED, bits);
+            short(image, tags::HIGH_BIT, bits - 1);
+        });
+        for name in ["one.nii", "one.nii.gz"] {
+            let bytes = nifti(&folder, name);
+            assert_eq!(bytes.len(), 352 + 5 * 3 * 4 * width, "{slope} {intercept} {bits}");
+            assert_eq!(bytes[70..74], if width == 2 { [4, 0, 16, 0] } else { [16, 0, 32, 0] });
+            let voxel = |[slice, row, column]: [usize; 3]| {
+                let at = &bytes[352 + width * (column + 4 * (row + 3 * slice))..][..width];
+                match at {
+                    [low, high] => f32::from(i16::from_le_bytes([*low, *high])),
+                    _ => f32::from_le_bytes(at.try_into().expect("4 bytes")),
+                }
+            };
+            assert_eq!([voxel([0, 0, 3]), voxel([4, 2, 1])], expected, "{slope} {intercept} {bits}");
         }
-        assert_eq!(bytes.len(), 352 + 5 * 3 * 4 * 4);
-        let voxel = |[slice, row, column]: [usize; 3]| {
-            let at = 352 + 4 * (column + 4 * (row + 3 * slice));
-            f32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-        };
-        assert_eq!((voxel([0, 0, 3]), voxel([4, 2, 1])), (3.0, 421.0));
     }
+}
+
+/// The bytes of the series' only volume as NIfTI, inflated.
+fn nifti(folder: &Folder, name: &str) -> Vec<u8> {
+    let out = folder.join(name);
+    write_volume(&[folder.path().to_path_buf()], SERIES, None, &out, Limits::default()).expect("writes");
+    let bytes = std::fs::read(&out).expect("read");
+    if !name.ends_with("gz") {
+        return bytes;
+    }
+    let mut inflated = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut inflated).expect("inflates");
+    inflated
 }
 
 /// nibabel, of the Python of the pydicom test, must place each voxel where the volume places it.
