@@ -13,6 +13,7 @@ Every round runs all tools of a series in turn, so that they meet the same machi
 medians of CPU seconds (user and system), wall seconds and peak memory; ratios are of the CPU medians.
 """
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -140,6 +141,12 @@ def main():
     def ours(name):
         return [options.mlpipe, "dicom", "volume", options.folder / name, "--all", "-o", "{out}"]
 
+    def ours_as_nifti(name):
+        inspected = subprocess.run([options.mlpipe, "dicom", "inspect", options.folder / name, "--json"],
+                                   check=True, capture_output=True)
+        series = json.loads(inspected.stdout)["volumes"][0]["series_instance_uid"]
+        return [options.mlpipe, "dicom", "volume", options.folder / name, "--series", series, "-o", "{out}/out.nii"]
+
     def dcm2niix(name):
         return [options.dcm2niix, "-z", "n", "-b", "y", "-f", "out", "-o", "{out}", options.folder / name]
 
@@ -148,6 +155,8 @@ def main():
 
     compare("200 x 512 x 512 uncompressed to a volume", options.rounds, {
         "mlpipe": ours("plain"), "dcm2niix": dcm2niix("plain"), "reading the bytes": reading("plain")})
+    compare("the same to NIfTI, int16 as dcm2niix writes it", options.rounds, {
+        "mlpipe": ours_as_nifti("plain"), "dcm2niix": dcm2niix("plain")})
     for name, _, plugins in COMPRESSED:
         peers = {f"pydicom {plugin}": [options.python, "-c", LOAD, options.folder / name, plugin] for plugin in plugins}
         compare(f"200 x 512 x 512 {name} to a volume", min(options.rounds, 3),
