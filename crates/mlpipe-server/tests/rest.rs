@@ -51,6 +51,36 @@ fn mistakes_are_answered_in_mlflows_words() {
 }
 
 #[test]
+fn versions_name_runs_of_other_servers_and_are_noted_at_their_logged_model() {
+    let server = Server::start();
+    let (name, other) = (unique("model"), unique("model"));
+    let (experiment, _) = server.run();
+    for name in [&name, &other] {
+        server.post("/registered-models/create", &json!({"name": name}));
+    }
+    let model = server.post("/logged-models", &json!({"experiment_id": experiment, "name": "m"})).json();
+    let info = &model["model"]["info"];
+    let (model_id, place) = (info["model_id"].as_str().expect("an id"), &info["artifact_uri"]);
+    let made = [
+        json!({"name": name, "source": "runs:/elsewhere/model", "run_id": "elsewhere"}),
+        json!({"name": name, "source": place, "model_id": model_id}),
+        json!({"name": other, "source": place, "model_id": model_id}),
+    ]
+    .map(|new| server.post("/model-versions/create", &new).json());
+    assert_eq!(made[0]["model_version"]["run_id"], "elsewhere");
+    let tags = server.get(&format!("/api/2.0/mlflow/logged-models/{model_id}")).json()["model"]["info"]["tags"].clone();
+    let noted = format!(r#"[{{"name": "{name}", "version": 2}}, {{"name": "{other}", "version": 1}}]"#);
+    assert_eq!(tags, json!([{"key": "mlflow.modelVersions", "value": noted}]));
+
+    let change = json!({"name": name, "version": "1", "description": "changed last"});
+    server.call("PATCH", "/model-versions/update", &[], &change);
+    let found = server.get("/api/2.0/mlflow/model-versions/search").json();
+    let versions = found["model_versions"].as_array().expect("versions");
+    let changed = |version: &serde_json::Value| version["last_updated_timestamp"].as_i64();
+    assert!(versions.len() == 3 && versions.is_sorted_by(|one, next| changed(one) >= changed(next)), "{found}");
+}
+
+#[test]
 fn body_that_is_too_large_is_refused() {
     let server = Server::start();
     let body = vec![b' '; 33 << 20];

@@ -683,6 +683,12 @@ fn registry_keeps_versions_aliases_stages_and_tags() {
             let new = NewModelVersion { source: source.to_owned(), run_id, ..new.clone() };
             assert_eq!(code(store.create_model_version(&new)), ErrorCode::InvalidParameterValue, "{source}");
         }
+        let of_another_server =
+            NewModelVersion { name: "elsewhere".to_owned(), source: "runs:/abc/model".to_owned(), ..new.clone() };
+        let of_another_server = NewModelVersion { run_id: Some("abc".to_owned()), ..of_another_server };
+        store.create_registered_model("elsewhere", None, &[]).expect("made");
+        assert_eq!(store.create_model_version(&of_another_server).expect("made").run_id, "abc");
+        store.delete_registered_model("elsewhere").expect("deleted");
         assert_eq!(code(store.model_version("spine", "99")), ErrorCode::ResourceDoesNotExist);
         assert_eq!(code(store.model_version("spine", "abc")), ErrorCode::InvalidParameterValue);
         assert_eq!(store.model_version_download_uri("spine", "1").expect("there"), source);
