@@ -161,7 +161,8 @@ pub fn serve(options: &ServerOptions, ready: impl FnOnce(SocketAddr)) -> Result<
 fn shared(options: &ServerOptions, address: SocketAddr) -> Result<Shared> {
     let content = ContentStore::open(&options.state_directory)?;
     let store = Arc::new(options.open_store()?);
-    let artifact_root = options.default_artifact_root.clone().unwrap_or_else(|| PROXY_ROOT.to_owned());
+    let artifact_root =
+        options.default_artifact_root.as_deref().map_or(PROXY_ROOT.into(), artifacts::absolute).into_owned();
     store.ensure_default_experiment(&artifact_root)?;
     if options.auth && Accounts::new(&store).list_users().is_ok_and(|users| users.is_empty()) {
         return Err(Error::NoUsers);

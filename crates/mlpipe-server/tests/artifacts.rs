@@ -72,6 +72,17 @@ fn folders_are_listed_and_files_deleted() {
 }
 
 #[test]
+fn artifacts_below_the_address_of_the_proxy_are_served() {
+    let server = Server::with(|options| options.default_artifact_root = Some(format!("http://host:5000{PROXY}")));
+    let (experiment, run) = server.run();
+    server.send("PUT", &at(&format!("{experiment}/{run}/artifacts/a.txt")), &[], b"hi");
+    assert_eq!(server.get(&format!("/get-artifact?run_id={run}&path=a.txt")).body, b"hi");
+    let listed = server.get(&format!("/api/2.0/mlflow/artifacts/list?run_id={run}")).json();
+    assert_eq!(listed["root_uri"], format!("http://host:5000{PROXY}/{experiment}/{run}/artifacts"));
+    assert_eq!(listed["files"][0]["path"], "a.txt");
+}
+
+#[test]
 fn paths_that_lead_out_are_refused() {
     let server = Server::start();
     std::fs::write(server.path().join("secret"), "root:").expect("written");

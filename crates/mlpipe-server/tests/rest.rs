@@ -51,6 +51,73 @@ fn mistakes_are_answered_in_mlflows_words() {
 }
 
 #[test]
+fn refusals_begin_with_the_words_that_clients_look_for() {
+    let server = Server::start();
+    let (_, run) = server.run();
+    let ids: String = (0..101).map(|n| format!("run_id=r{n}&")).collect();
+    let upload = "/ajax-api/2.0/mlflow/upload-artifact";
+    let answers = [
+        (
+            server.post("/experiments/create", &json!({"name": "x", "artifact_location": 9.0})),
+            "Invalid value 9.0 for parameter 'artifact_location'",
+        ),
+        (
+            server.get(&format!("/ajax-api/2.0/mlflow/metrics/get-history-bulk?{ids}metric_key=m")),
+            "GetMetricHistoryBulk request cannot specify more than 100 run_ids. Received 101 run_ids.",
+        ),
+        (server.get(&format!("/api/2.0/mlflow/artifacts/list?run_id={run}&path=../x")), "Invalid path"),
+        (server.send("POST", upload, &[], b"x"), "Request must specify run_uuid."),
+        (server.send("POST", &format!("{upload}?run_uuid={run}"), &[], b"x"), "Request must specify path."),
+        (server.send("POST", &format!("{upload}?run_uuid={run}&path=a"), &[], b""), "Request must specify data."),
+    ];
+    for (answer, words) in answers {
+        assert_eq!(answer.code(), (400, "INVALID_PARAMETER_VALUE".to_owned()), "{words}");
+        let message = answer.json()["message"].as_str().expect("a text").to_owned();
+        assert!(message.starts_with(words), "{message}");
+    }
+}
+
+#[test]
+fn relative_artifact_location_is_below_the_working_directory() {
+    let server = Server::start();
+    let new = json!({"name": unique("relative"), "artifact_location": "some/place"});
+    let id = server.post("/experiments/create", &new).json()["experiment_id"].as_str().expect("an id").to_owned();
+    let here = std::env::current_dir().expect("a directory").join("some/place");
+    let found = server.get(&format!("/api/2.0/mlflow/experiments/get?experiment_id={id}")).json();
+    assert_eq!(found["experiment"]["artifact_location"], here.to_str().expect("UTF-8"));
+}
+
+#[test]
+fn versions_name_runs_of_other_servers_and_are_noted_at_their_logged_model() {
+    let server = Server::start();
+    let (name, other) = (unique("model"), unique("model"));
+    let (experiment, _) = server.run();
+    for name in [&name, &other] {
+        server.post("/registered-models/create", &json!({"name": name}));
+    }
+    let model = server.post("/logged-models", &json!({"experiment_id": experiment, "name": "m"})).json();
+    let info = &model["model"]["info"];
+    let (model_id, place) = (info["model_id"].as_str().expect("an id"), &info["artifact_uri"]);
+    let made = [
+        json!({"name": name, "source": "runs:/elsewhere/model", "run_id": "elsewhere"}),
+        json!({"name": name, "source": place, "model_id": model_id}),
+        json!({"name": other, "source": place, "model_id": model_id}),
+    ]
+    .map(|new| server.post("/model-versions/create", &new).json());
+    assert_eq!(made[0]["model_version"]["run_id"], "elsewhere");
+    let tags = server.get(&format!("/api/2.0/mlflow/logged-models/{model_id}")).json()["model"]["info"]["tags"].clone();
+    let noted = format!(r#"[{{"name": "{name}", "version": 2}}, {{"name": "{other}", "version": 1}}]"#);
+    assert_eq!(tags, json!([{"key": "mlflow.modelVersions", "value": noted}]));
+
+    let change = json!({"name": name, "version": "1", "description": "changed last"});
+    server.call("PATCH", "/model-versions/update", &[], &change);
+    let found = server.get("/api/2.0/mlflow/model-versions/search").json();
+    let versions = found["model_versions"].as_array().expect("versions");
+    let changed = |version: &serde_json::Value| version["last_updated_timestamp"].as_i64();
+    assert!(versions.len() == 3 && versions.is_sorted_by(|one, next| changed(one) >= changed(next)), "{found}");
+}
+
+#[test]
 fn body_that_is_too_large_is_refused() {
     let server = Server::start();
     let body = vec![b' '; 33 << 20];

@@ -81,6 +81,12 @@ fn webhooks_are_changed_tested_and_deleted() {
     assert_eq!(server.get("/api/2.0/mlflow/webhooks").json()["webhooks"].as_array().map(Vec::len), Some(1));
     assert_eq!(server.call("DELETE", &format!("/webhooks/{id}"), &[], &json!({})).status, 200);
     assert_eq!(server.get(&format!("/api/2.0/mlflow/webhooks/{id}")).status, 404);
+    let longest = json!({"name": "a".repeat(63), "url": url, "events": events});
+    assert_eq!(server.post("/webhooks", &longest).status, 200);
+    let too_long = json!({"name": "a".repeat(64), "url": url, "events": events});
+    assert_eq!(server.post("/webhooks", &too_long).status, 400);
+    let blank = server.post("/webhooks", &json!({"name": "ci", "url": "   ", "events": events})).json();
+    assert_eq!(blank["message"], "Webhook URL cannot be empty or just whitespace: '   '");
     let nonsense = json!({"name": "ci", "url": url, "events": [{"entity": "MODEL_VERSION", "action": "DELETED"}]});
     assert_eq!(server.post("/webhooks", &nonsense).status, 400);
 }

@@ -8,8 +8,8 @@ use crate::{Error, Result};
 /// What a model version is said to come from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin<'a> {
-    /// A run, with the URI of its artifacts when it exists.
-    Run(Option<(&'a str, &'a str)>),
+    /// A run, with the URI of its artifacts when it exists; MLflow takes versions of runs that another server has.
+    Run(Option<(&'a str, Option<&'a str>)>),
     /// A logged model, with the URI of its artifacts when it exists.
     Model(Option<(&'a str, &'a str)>),
 }
@@ -22,10 +22,11 @@ impl<'a> Origin<'a> {
         }
     }
 
-    /// The id and the artifacts, of what exists.
-    fn found(self) -> Option<(&'a str, &'a str)> {
+    /// The URI of the artifacts, of what exists.
+    fn artifacts(self) -> Option<&'a str> {
         match self {
-            Self::Run(found) | Self::Model(found) => found,
+            Self::Run(given) => given.and_then(|(_, uri)| uri),
+            Self::Model(found) => found.map(|(_, uri)| uri),
         }
     }
 }
@@ -45,7 +46,7 @@ pub(crate) enum ModelUri<'a> {
 pub(crate) fn check_source(source: &str, origin: Origin<'_>) -> Result<()> {
     let parameter = origin.parameter();
     if let Some(path) = local_path(source) {
-        let root = origin.found().and_then(|(_, uri)| local_path(uri));
+        let root = origin.artifacts().and_then(local_path);
         return match root {
             Some(root) if path.starts_with(&root) => Ok(()),
             _ => Err(Error::invalid(format!(
@@ -63,9 +64,9 @@ pub(crate) fn check_source(source: &str, origin: Origin<'_>) -> Result<()> {
         ))
     };
     let is_allowed = match (scheme(source).as_str(), origin) {
-        ("runs", Origin::Run(found)) => {
+        ("runs", Origin::Run(given)) => {
             let run_id = source["runs:".len()..].trim_start_matches('/').split('/').next();
-            !source.starts_with("runs://") && found.is_some_and(|(id, _)| run_id == Some(id))
+            !source.starts_with("runs://") && given.is_some_and(|(id, _)| run_id == Some(id))
         }
         ("runs", Origin::Model(_)) => false,
         ("models", origin) => match (parse_model_uri(source).ok_or_else(refused)?, origin) {
@@ -73,7 +74,7 @@ pub(crate) fn check_source(source: &str, origin: Origin<'_>) -> Result<()> {
             (ModelUri::Logged(_), _) => false,
             _ => true,
         },
-        _ if is_served_here(source) => origin.found().is_some_and(|(_, root)| is_within(source, root)),
+        _ if is_served_here(source) => origin.artifacts().is_some_and(|root| is_within(source, root)),
         _ => true,
     };
     if is_allowed { Ok(()) } else { Err(refused()) }
@@ -199,20 +200,27 @@ mod tests {
 
     #[test]
     fn sources_below_the_artifacts_of_their_run_are_taken() {
-        let run = Origin::Run(Some(("abc", ROOT)));
+        let run = Origin::Run(Some(("abc", Some(ROOT))));
         for source in [&format!("{ROOT}/model"), ROOT, "runs:/abc/model", "s3://bucket/model", "models:/name/1"] {
             check_source(source, run).unwrap_or_else(|error| panic!("{source}: {error}"));
         }
-        let local = Origin::Run(Some(("abc", "/data/1/abc/artifacts")));
+        let local = Origin::Run(Some(("abc", Some("/data/1/abc/artifacts"))));
         for source in ["/data/1/abc/artifacts/m", "file:///data/1/abc/artifacts/m"] {
             check_source(source, local).unwrap_or_else(|error| panic!("{source}: {error}"));
         }
         check_source("models:/m-1", Origin::Model(Some(("m-1", "x")))).expect("its own model");
+        let of_another_server = Origin::Run(Some(("abc", None)));
+        for source in ["runs:/abc/model", "s3://bucket/model"] {
+            check_source(source, of_another_server).unwrap_or_else(|error| panic!("{source}: {error}"));
+        }
+        for source in ["runs:/other/model", ROOT, "/data/x"] {
+            assert!(check_source(source, of_another_server).is_err(), "{source}");
+        }
     }
 
     #[test]
     fn sources_elsewhere_are_refused() {
-        let run = Origin::Run(Some(("abc", ROOT)));
+        let run = Origin::Run(Some(("abc", Some(ROOT))));
         for source in [
             "/etc/passwd",
             "file:///etc/passwd",
@@ -233,7 +241,7 @@ mod tests {
             assert!(check_source(source, run).is_err(), "{source}");
             assert!(check_source(source, Origin::Model(Some(("m-2", "y")))).is_err(), "{source}");
         }
-        let local = Origin::Run(Some(("abc", "/data/1/abc/artifacts")));
+        let local = Origin::Run(Some(("abc", Some("/data/1/abc/artifacts"))));
         assert!(check_source("/data/1/abc/artifacts/../../x", local).is_err());
         for source in [ROOT, "runs:/abc/model", "/data/x"] {
             assert!(check_source(source, Origin::Run(None)).is_err(), "{source}");

@@ -6,6 +6,7 @@ use super::message::Message;
 use super::wire::{self, done, one};
 use super::{Answer, Call};
 use crate::access::Resource;
+use crate::artifacts::absolute;
 
 /// Which experiments or runs are asked for; unset is what is in use.
 pub(super) fn view(message: &Message, field: &str) -> ViewType {
@@ -29,7 +30,7 @@ pub(super) fn create(call: &Call<'_>) -> Answer {
     let message = &call.message;
     let new = NewExperiment {
         name: message.str("name").to_owned(),
-        artifact_location: message.nonempty("artifact_location").map(str::to_owned),
+        artifact_location: message.nonempty("artifact_location").map(|place| absolute(place).into_owned()),
         tags: message.pairs("tags"),
     };
     let experiment = call.store().create_experiment(&new, &call.shared.artifact_root)?;

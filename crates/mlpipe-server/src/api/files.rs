@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::body::HttpBody;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -130,11 +131,19 @@ async fn upload(
     Query(parameters): Query<Parameters>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let is_empty = request.body().is_end_stream();
     let at = {
         let shared = Arc::clone(&shared);
         blocking(move || {
-            let path = ArtifactPath::parse(parameter(&parameters, "path")?)?;
-            let run = shared.store.get_run(run_parameter(&parameters)?)?;
+            let given = |value: Result<_, _>, name| {
+                value.map_err(|_: ApiError| ApiError::invalid(format!("Request must specify {name}.")))
+            };
+            let run_id = given(run_parameter(&parameters), "run_uuid")?;
+            let path = ArtifactPath::parse(given(parameter(&parameters, "path"), "path")?)?;
+            if is_empty {
+                return Err(ApiError::invalid("Request must specify data."));
+            }
+            let run = shared.store.get_run(run_id)?;
             shared.access.check_experiment(&shared.store, &caller, &run.experiment_id, Permission::Edit)?;
             Ok(shared.shown.path(&run.artifact_uri)?.join(&path))
         })

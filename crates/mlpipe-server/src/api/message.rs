@@ -466,7 +466,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Message, E> {
-        self.refuse(&value.to_string(), "float")
+        self.refuse(&format!("{value:?}"), "float")
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Message, E> {
@@ -562,7 +562,7 @@ impl<'de> Visitor<'de> for ItemSeed<'_> {
         match (self.kind, whole(value)) {
             (Kind::Number, _) => Ok(Some(Item::Number(value))),
             (Kind::Integer, Ok(value)) => Ok(Some(Item::Integer(value))),
-            _ => self.refuse(&value.to_string(), "float"),
+            _ => self.refuse(&format!("{value:?}"), "float"),
         }
     }
 

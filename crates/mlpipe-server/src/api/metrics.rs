@@ -62,7 +62,12 @@ pub(super) fn history_bulk(call: &Call<'_>) -> Answer {
     if run_ids.is_empty() {
         return Err(ApiError::invalid("GetMetricHistoryBulk request must specify at least one run_id."));
     }
-    check_count("GetMetricHistoryBulk", run_ids)?;
+    if run_ids.len() > MAX_RUNS {
+        let count = run_ids.len();
+        return Err(ApiError::invalid(format!(
+            "GetMetricHistoryBulk request cannot specify more than {MAX_RUNS} run_ids. Received {count} run_ids."
+        )));
+    }
     let Some(key) = message.text("metric_key") else {
         return Err(ApiError::invalid("GetMetricHistoryBulk request must specify a metric_key."));
     };
@@ -74,7 +79,12 @@ pub(super) fn history_bulk(call: &Call<'_>) -> Answer {
 pub(super) fn history_interval(call: &Call<'_>) -> Answer {
     let message = &call.message;
     let run_ids = message.texts("run_ids");
-    check_count("GetMetricHistoryBulkInterval", run_ids)?;
+    if run_ids.len() > MAX_RUNS {
+        let count = run_ids.len();
+        return Err(ApiError::invalid(format!(
+            "GetMetricHistoryBulkInterval request must specify at most {MAX_RUNS} run_ids. Received {count} run_ids."
+        )));
+    }
     let max_results = message.integer("max_results").unwrap_or(MAX_PER_RUN);
     if !(1..=MAX_PER_RUN).contains(&max_results) {
         return Err(ApiError::invalid(format!("max_results must be between 1 and {MAX_PER_RUN}.")));
@@ -84,16 +94,6 @@ pub(super) fn history_interval(call: &Call<'_>) -> Answer {
     check_steps(&interval)?;
     let metrics = call.store().metric_history_interval(run_ids, message.str("metric_key"), &interval)?;
     wire::page("metrics", &Page { items: metrics, next_page_token: None }, wire::metric_of_run)
-}
-
-fn check_count(operation: &str, run_ids: &[String]) -> Result<(), ApiError> {
-    if run_ids.len() <= MAX_RUNS {
-        return Ok(());
-    }
-    let count = run_ids.len();
-    Err(ApiError::invalid(format!(
-        "{operation} request must specify at most {MAX_RUNS} run_ids. Received {count} run_ids."
-    )))
 }
 
 fn check_steps(interval: &StepInterval) -> Result<(), ApiError> {

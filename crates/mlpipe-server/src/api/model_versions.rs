@@ -12,14 +12,18 @@ use super::{Answer, Call};
 use crate::access::Resource;
 use crate::webhooks::{Action, Entity};
 
+/// MLflow's order of versions, unless another one is asked for.
+const LAST_CHANGED_FIRST: [&str; 3] = ["last_updated_timestamp DESC", "name ASC", "version_number DESC"];
+
 /// The source as it is stored: a run or model that was recorded on this machine has a local path, see [`crate::artifacts::Shown`].
 fn stored_source<'a>(call: &'a Call<'_>) -> Result<Cow<'a, str>, ApiError> {
     let (message, source) = (&call.message, call.message.str("source"));
     if let Some(model_id) = message.nonempty("model_id") {
         return Ok(call.shown().stored(source, &call.store().logged_model(model_id)?.artifact_uri));
     }
-    match message.nonempty("run_id") {
-        Some(run_id) => Ok(call.shown().stored(source, &call.store().get_run(run_id)?.artifact_uri)),
+    // A run that is not here may be one of another server; the store decides what it may be the source of.
+    match message.nonempty("run_id").and_then(|run_id| call.store().get_run(run_id).ok()) {
+        Some(run) => Ok(Cow::Owned(call.shown().stored(source, &run.artifact_uri).into_owned())),
         None => Ok(Cow::Borrowed(source)),
     }
 }
@@ -66,7 +70,11 @@ pub(super) fn latest(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn search(call: &Call<'_>) -> Answer {
-    let mut page = call.store().search_model_versions(&search_of(&call.message))?;
+    let mut search = search_of(&call.message);
+    if search.order_by.is_empty() {
+        search.order_by = LAST_CHANGED_FIRST.map(str::to_owned).into();
+    }
+    let mut page = call.store().search_model_versions(&search)?;
     let access = &call.shared.access;
     access.retain(call.store(), call.caller, Resource::RegisteredModel, &mut page.items, |version| &version.name)?;
     wire::page("model_versions", &page, |version| wire::model_version(version, call.shown()))

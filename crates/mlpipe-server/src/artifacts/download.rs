@@ -116,9 +116,9 @@ fn ascii(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("the text was made of printable ASCII")
 }
 
-/// RFC 6266: a plain name as it is, any other percent-encoded.
+/// RFC 6266: a token of RFC 9110 as it is, any other name percent-encoded, and one with `%` too, which some readers decode.
 fn disposition(name: &str) -> String {
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte));
     if is_plain {
         return format!("attachment; filename={name}");
     }
@@ -226,6 +226,8 @@ mod tests {
     #[test]
     fn names_beyond_ascii_are_encoded() {
         assert_eq!(disposition("a.txt"), "attachment; filename=a.txt");
+        assert_eq!(disposition("dog+step+20.png"), "attachment; filename=dog+step+20.png");
+        assert_eq!(disposition("dog%20.png"), "attachment; filename*=UTF-8''dog%2520.png");
         assert_eq!(disposition("ü \"x\".txt"), "attachment; filename*=UTF-8''%C3%BC%20%22x%22.txt");
     }
 }

@@ -40,7 +40,7 @@ use folder::Folder;
 
 pub(crate) use folder::Entry;
 pub(crate) use path::ArtifactPath;
-pub(crate) use shown::Shown;
+pub(crate) use shown::{Shown, absolute};
 use upload::{Busy, Part, blocking, empty_object};
 
 type Answer = Result<Response, ApiError>;

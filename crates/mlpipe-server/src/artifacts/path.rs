@@ -26,7 +26,7 @@ impl ArtifactPath {
     /// Checks a path from a request, percent-decoded once. Names that would be `..` after decoding them again are refused too:
     /// another program may decode them.
     pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
-        let refused = || ApiError::invalid(format!("Invalid path: '{}'", text.escape_default()));
+        let refused = || ApiError::invalid("Invalid path");
         if text.len() > MAX_PATH_BYTES || text.starts_with('/') || !is_plain_in_every_encoding(text) {
             return Err(refused());
         }

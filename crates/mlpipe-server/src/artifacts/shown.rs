@@ -2,12 +2,14 @@
 //! is elsewhere cannot read those, so paths below the served folder are shown as the proxy's.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::path::ArtifactPath;
 use crate::api::error::ApiError;
 
 const SCHEME: &str = "mlflow-artifacts:";
+/// Where the proxy is, in URIs of the scheme `http` or `https`.
+const PROXY: &str = "/api/2.0/mlflow-artifacts/artifacts";
 
 /// Translates between local paths and the proxy's URIs.
 #[derive(Debug, Default)]
@@ -69,6 +71,9 @@ impl Shown {
         if let Some(path) = in_bucket {
             return ArtifactPath::parse(path);
         }
+        if let Some(path) = below_proxy(uri) {
+            return ArtifactPath::parse(path);
+        }
         let Some(rest) = shown.strip_prefix(SCHEME) else {
             let message = format!("The artifacts lie at '{shown}', which this server does not serve; ask there");
             return Err(ApiError::invalid(message));
@@ -79,6 +84,29 @@ impl Shown {
             None => rest,
         };
         ArtifactPath::parse(path.trim_start_matches('/'))
+    }
+}
+
+/// Returns the path of an address of a proxy. As with MLflow, and with the host of `mlflow-artifacts://host/path`, it is taken for
+/// this one: a server is reached under many names.
+fn below_proxy(uri: &str) -> Option<&str> {
+    let rest = uri.strip_prefix("http://").or_else(|| uri.strip_prefix("https://"))?;
+    let path = rest[rest.find('/')?..].strip_prefix(PROXY)?;
+    if path.is_empty() { Some(path) } else { path.strip_prefix('/') }
+}
+
+/// Returns a place for artifacts as it is kept: a relative path is one from where this server was started, as with MLflow.
+pub(crate) fn absolute(place: &str) -> Cow<'_, str> {
+    let (scheme, path) = match place.strip_prefix("file:") {
+        Some(path) => ("file://", path),
+        None if place.contains(':') => return Cow::Borrowed(place),
+        None => ("", place),
+    };
+    let here = if path.starts_with('/') { None } else { std::env::current_dir().ok() };
+    let joined = here.map(|here| here.join(path).components().collect::<PathBuf>());
+    match joined.as_deref().and_then(Path::to_str) {
+        Some(path) => Cow::Owned(format!("{scheme}{path}")),
+        None => Cow::Borrowed(place),
     }
 }
 
@@ -102,7 +130,25 @@ mod tests {
         for uri in ["mlflow-artifacts:/1/run", "mlflow-artifacts://host:5000/1/run", "file:///state/artifacts/1/run"] {
             assert_eq!(shown.path(uri).expect(uri).to_string(), "1/run");
         }
-        assert!(shown.path("/etc").is_err() && shown.path("mlflow-artifacts:/../x").is_err());
+        let proxy = "https://host:5000/api/2.0/mlflow-artifacts/artifacts";
+        assert_eq!(shown.path(&format!("{proxy}/1/run")).expect("the proxy's").to_string(), "1/run");
+        assert!(shown.path(proxy).expect("the root").is_root());
+        for elsewhere in
+            ["/etc", "mlflow-artifacts:/../x", &format!("{proxy}/../x"), &format!("{proxy}2/1"), "http://host"]
+        {
+            assert!(shown.path(elsewhere).is_err(), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn relative_places_are_below_the_working_directory() {
+        let here = std::env::current_dir().expect("a directory");
+        let here = here.to_str().expect("UTF-8");
+        assert_eq!(absolute("./a/b"), format!("{here}/a/b"));
+        assert_eq!(absolute("file:a"), format!("file://{here}/a"));
+        for place in ["/a/b", "file:///a", "s3://bucket/a", "mlflow-artifacts:/a", "mlflow-artifacts:a"] {
+            assert_eq!(absolute(place), place);
+        }
     }
 
     #[test]

@@ -166,6 +166,9 @@ impl Deliveries {
 
     /// Refuses an address that nothing is sent to. A name that does not resolve now may do so later.
     pub(super) fn check_url(&self, url: &str) -> Result<(), ApiError> {
+        if url.trim().is_empty() {
+            return Err(ApiError::invalid(format!("Webhook URL cannot be empty or just whitespace: '{url}'")));
+        }
         let uri: ureq::http::Uri = url
             .parse()
             .map_err(|error| ApiError::invalid(format!("Invalid webhook URL '{}': {error}", url.escape_default())))?;

@@ -294,11 +294,11 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     let is_edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
     let is_inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
-    if name.len() < 63 && is_edge(bytes.first()) && is_edge(bytes.last()) && bytes.iter().all(is_inner) {
+    if name.len() <= 63 && is_edge(bytes.first()) && is_edge(bytes.last()) && bytes.iter().all(is_inner) {
         return Ok(());
     }
     Err(ApiError::invalid(format!(
-        "Webhook name '{}' is invalid. It must start and end with a letter or digit, be less than 63 characters long, and \
+        "Webhook name '{}' is invalid. It must start and end with a letter or digit, have at most 63 characters, and \
          contain only letters, digits, dots (.), underscores (_), and hyphens (-).",
         name.escape_default()
     )))

@@ -12,6 +12,16 @@ const MAX_SUMMARIES: usize = 1000;
 const MAX_NAME_CHARS: usize = 500;
 /// The longest digest of a dataset.
 const MAX_DIGEST_CHARS: usize = 36;
+/// The longest source of a dataset.
+const MAX_SOURCE_CHARS: usize = 65_535;
+/// The longest schema of a dataset.
+const MAX_SCHEMA_CHARS: usize = 1_048_575;
+/// The longest profile of a dataset.
+const MAX_PROFILE_CHARS: usize = 16_777_215;
+/// The longest key of a tag of an input.
+const MAX_TAG_KEY_CHARS: usize = 255;
+/// The longest value of a tag of an input.
+const MAX_TAG_VALUE_CHARS: usize = 500;
 /// The directions in `run_models`.
 const INPUT: i64 = 0;
 /// See [`INPUT`].
@@ -19,11 +29,12 @@ const OUTPUT: i64 = 1;
 
 impl Store {
     /// Adds datasets and logged models to the inputs of a run (`runs/log-inputs`). The same dataset again changes
-    /// nothing but its tags.
+    /// nothing, not even its tags.
     ///
     /// # Errors
     /// Codes `ResourceDoesNotExist`, `InvalidParameterValue`.
     pub fn log_inputs(&self, run_id: &str, datasets: &[DatasetInput], model_ids: &[String]) -> Result<()> {
+        datasets.iter().try_for_each(check_lengths)?;
         self.write(|transaction| {
             let connection = &mut *transaction.connection;
             let run = runs::active(connection, run_id)?;
@@ -86,15 +97,30 @@ fn check_dataset(dataset: &Dataset) -> Result<()> {
     if let Some((what, _)) = required.iter().find(|(_, text)| text.is_empty()) {
         return Err(Error::invalid(format!("Dataset {what} cannot be empty")));
     }
-    for (what, text, most) in [("name", &dataset.name, MAX_NAME_CHARS), ("digest", &dataset.digest, MAX_DIGEST_CHARS)] {
-        if is_longer(text, most) {
-            return Err(Error::invalid(format!("Dataset {what} exceeds the maximum length of {most}")));
-        }
+    check_length("name", &dataset.name, MAX_NAME_CHARS)?;
+    check_length("digest", &dataset.digest, MAX_DIGEST_CHARS)
+}
+
+fn check_length(what: &str, text: &str, most: usize) -> Result<()> {
+    if is_longer(text, most) {
+        return Err(Error::invalid(format!("'{what}' exceeds the maximum length of {most} characters")));
     }
     Ok(())
 }
 
-/// Makes a dataset an input of a run. What is stored of a dataset is what was said of it first.
+/// MLflow's limits on what clients say of a dataset, beside those that every dataset meets.
+fn check_lengths(input: &DatasetInput) -> Result<()> {
+    let dataset = &input.dataset;
+    check_length("source", &dataset.source, MAX_SOURCE_CHARS)?;
+    check_length("schema", dataset.schema.as_deref().unwrap_or_default(), MAX_SCHEMA_CHARS)?;
+    check_length("profile", dataset.profile.as_deref().unwrap_or_default(), MAX_PROFILE_CHARS)?;
+    input.tags.iter().try_for_each(|(key, value)| {
+        check_length("key", key, MAX_TAG_KEY_CHARS)?;
+        check_length("value", value, MAX_TAG_VALUE_CHARS)
+    })
+}
+
+/// Makes a dataset an input of a run. What is stored of a dataset, and its tags in a run, are what was said of them first.
 pub(crate) fn add_dataset(connection: &mut Connection, run: i64, experiment: i64, input: &DatasetInput) -> Result<()> {
     let dataset = &input.dataset;
     check_dataset(dataset)?;
@@ -113,7 +139,9 @@ pub(crate) fn add_dataset(connection: &mut Connection, run: i64, experiment: i64
     let none = DatabaseError::damaged("a dataset was not stored".to_owned());
     let key = connection.number(sql, &values[..3])?.ok_or_else(|| connection.error(none))?;
     let pair = [run.into(), key.into()];
-    connection.insert("dataset_inputs", &["run_key", "dataset_key"], "ON CONFLICT DO NOTHING", &pair)?;
+    if connection.insert("dataset_inputs", &["run_key", "dataset_key"], "ON CONFLICT DO NOTHING", &pair)? == 0 {
+        return Ok(());
+    }
     for (tag, value) in &input.tags {
         let columns = ["run_key", "dataset_key", "key", "value"];
         let replace = "ON CONFLICT (run_key, dataset_key, key) DO UPDATE SET value = excluded.value";

@@ -224,6 +224,12 @@ pub(super) fn get(connection: &mut Connection, model_id: &str) -> Result<LoggedM
     select(connection, rest, &[model_id.into()])?.pop().ok_or_else(|| no_model(model_id))
 }
 
+/// Sets a tag of a model that is in use.
+pub(super) fn set_tag(connection: &mut Connection, model_id: &str, key: &str, value: &str) -> Result<()> {
+    let model = find(connection, model_id)?;
+    set_pairs(connection, TAGS, model, &[(key.to_owned(), value.to_owned())])
+}
+
 fn set_pairs(connection: &mut Connection, table: &str, model: i64, pairs: &[(String, String)]) -> Result<()> {
     for (key, value) in pairs {
         let replace = "ON CONFLICT (model_key, key) DO UPDATE SET value = excluded.value";

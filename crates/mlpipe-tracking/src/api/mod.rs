@@ -4,6 +4,7 @@ mod documents;
 pub(crate) mod experiments;
 mod histories;
 pub(crate) mod inputs;
+mod lineage;
 mod logged_models;
 mod maintenance;
 mod registry;

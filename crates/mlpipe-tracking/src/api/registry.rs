@@ -5,7 +5,7 @@ use super::registry_rows::{
     LATEST_OF_STAGE, VersionRow, by_alias, check_name, existing, existing_version, get_model, get_version,
     insert_version, number, select_models, select_versions, set_model_tag, set_version_tag, touch, version_number,
 };
-use super::{logged_models, runs};
+use super::{lineage, logged_models, runs};
 use crate::conditions::{Conditions, NO_PROMPT, attribute_order, is_prompt};
 use crate::database::{Connection, Value};
 use crate::limits::{MAX_REGISTRY_TAG_CHARS, check_tag, is_longer};
@@ -234,6 +234,9 @@ impl Store {
             };
             let version = insert_version(connection, model, new, &row)?;
             new.tags.iter().try_for_each(|(key, value)| set_version_tag(connection, model, version, key, value))?;
+            if let Some(model_id) = &model_id {
+                lineage::note(connection, model_id, &new.name, version)?;
+            }
             get_version(connection, &new.name, version)
         })
     }
@@ -247,7 +250,7 @@ impl Store {
         self.read(|connection| get_version(connection, name, version))
     }
 
-    /// Returns versions, the last changed first unless another order is given (`model-versions/search`).
+    /// Returns versions, by name and the newest first unless another order is given (`model-versions/search`).
     ///
     /// # Errors
     /// Code `InvalidParameterValue`.
@@ -419,7 +422,7 @@ fn check_origin(connection: &mut Connection, source: &str, run_id: Option<&str>,
         Some(run_id) => runs::get(connection, run_id).ok().map(|run| run.artifact_uri),
         None => None,
     };
-    check_source(source, Origin::Run(run_id.zip(uri.as_deref())))
+    check_source(source, Origin::Run(run_id.map(|run_id| (run_id, uri.as_deref()))))
 }
 
 /// Returns from where the files of a source are read, and the run of the logged model that it is, if it is one.

@@ -1,5 +1,7 @@
 //! Runs, their params, metrics and tags, as MLflow's REST API has them.
 
+use std::collections::HashSet;
+
 use serde_json::Value as Json;
 
 use super::{experiments, histories, logged_models, runs_search};
@@ -118,18 +120,13 @@ impl Store {
         })
     }
 
-    /// Restores a deleted run (`runs/restore`).
+    /// Restores a deleted run (`runs/restore`); one that is not deleted stays as it is.
     ///
     /// # Errors
-    /// Codes `ResourceDoesNotExist`, `InvalidParameterValue` (not deleted).
+    /// Code `ResourceDoesNotExist`.
     pub fn restore_run(&self, run_id: &str) -> Result<()> {
         self.write(|transaction| {
-            let (run, stage) = find(transaction.connection, run_id)?.ok_or_else(|| no_run(run_id))?;
-            if stage == "active" {
-                return Err(Error::invalid(format!(
-                    "The run {run_id} must be in the 'deleted' state. Current state is active."
-                )));
-            }
+            let (run, _) = find(transaction.connection, run_id)?.ok_or_else(|| no_run(run_id))?;
             let sql = "UPDATE runs SET lifecycle_stage = 'active', deleted_time = NULL WHERE run_key = ?1";
             transaction.connection.execute(sql, &[run.into()]).map(drop)
         })
@@ -351,12 +348,23 @@ fn check_batch(batch: &Batch) -> Result<()> {
              up across multiple requests and try again."
         )));
     }
+    let mut seen = HashSet::new();
+    let twice: Vec<_> = batch.params.iter().map(|(key, _)| key).filter(|key| !seen.insert(*key)).collect();
+    if !twice.is_empty() {
+        return Err(Error::invalid(format!(
+            "Duplicate parameter keys have been submitted: {twice:?}. Please ensure the request contains only one param \
+             value per param key."
+        )));
+    }
     Ok(())
 }
 
-/// Returns a URI below another.
+/// Returns a URI below another; a query and a fragment stay at the end. A path without a scheme has neither.
 pub(crate) fn below(uri: &str, path: &str) -> String {
-    format!("{}/{path}", uri.trim_end_matches('/'))
+    let has_scheme = uri.split_once(':').is_some_and(|(scheme, _)| !scheme.contains('/'));
+    let end = uri.find(['?', '#']).filter(|_| has_scheme).unwrap_or(uri.len());
+    let (uri, rest) = uri.split_at(end);
+    format!("{}/{path}{rest}", uri.trim_end_matches('/'))
 }
 
 /// Returns the JSON list `history` with one more model in it.
@@ -374,4 +382,21 @@ fn with_model(history: &str, model_json: &str) -> Result<String> {
     };
     models.push(model);
     Ok(Json::Array(models).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_a_uri_comes_before_its_query() {
+        for (uri, want) in [
+            ("mlflow-artifacts:/1", "mlflow-artifacts:/1/r"),
+            ("s3://bucket/a/", "s3://bucket/a/r"),
+            ("dbfs://host/a?key=b/c#d", "dbfs://host/a/r?key=b/c#d"),
+            ("/data/what?/a#b", "/data/what?/a#b/r"),
+        ] {
+            assert_eq!(below(uri, "r"), want);
+        }
+    }
 }
