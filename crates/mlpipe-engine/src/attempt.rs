@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::with_causes;
 use crate::forwarding::{RemoteRun, TRACKING_VARIABLES};
+use crate::gpu::GpuWatch;
 use crate::outputs::Outputs;
 use crate::scheduler::TaskIndex;
 use crate::usage::Usage;
@@ -35,6 +36,8 @@ pub(crate) struct Attempt {
     pub(crate) command: CommandLine,
     pub(crate) working_directory: PathBuf,
     pub(crate) environment: Vec<(String, String)>,
+    /// The GPUs that the process holds, by their names in `CUDA_VISIBLE_DEVICES`.
+    pub(crate) gpus: Option<String>,
     /// Variables of our own environment that the process does not get.
     pub(crate) withheld: Vec<String>,
     /// The run of the first item on a tracking server, when there is one: its ids are told to the process, or none are.
@@ -125,8 +128,11 @@ impl Attempt {
         let start = Instant::now();
         let mut child = self.spawn().map_err(|error| format!("cannot start `{}`: {error}", self.program()))?;
         started(child.id());
-        let (status, used) =
-            self.wait(&mut child, start).map_err(|error| format!("cannot wait for the process: {error}"))?;
+        let watch = self.gpus.as_deref().and_then(GpuWatch::start);
+        let ended = self.wait(&mut child, start);
+        let gpus = watch.map(GpuWatch::end).unwrap_or_default();
+        let (status, mut used) = ended.map_err(|error| format!("cannot wait for the process: {error}"))?;
+        used.gpus = gpus;
         *usage = Some(used);
         if status.success() {
             return Ok(());

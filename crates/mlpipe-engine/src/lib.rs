@@ -14,6 +14,7 @@ mod driver;
 mod error;
 mod fingerprint;
 mod forwarding;
+mod gpu;
 mod graph;
 mod inputs;
 mod journal;

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use wait4::Wait4;
 
+use crate::gpu::GpuUsage;
+
 /// What a process used.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Usage {
     cpu_user: Duration,
     cpu_system: Duration,
@@ -22,6 +24,8 @@ pub(crate) struct Usage {
     /// None where the kernel does not tell.
     storage: Option<Storage>,
     wall: Duration,
+    /// Of each GPU that the process held.
+    pub(crate) gpus: Vec<GpuUsage>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -40,8 +44,8 @@ impl Usage {
         let storage = fs::read_to_string(format!("/proc/{}/io", child.id())).ok().and_then(|text| storage(&text));
         let ended = child.wait4()?;
         let used = ended.rusage;
-        let usage =
-            Self { cpu_user: used.utime, cpu_system: used.stime, memory_peak_bytes: used.maxrss, storage, wall };
+        let (cpu_user, cpu_system) = (used.utime, used.stime);
+        let usage = Self { cpu_user, cpu_system, memory_peak_bytes: used.maxrss, storage, wall, gpus: Vec::new() };
         Ok((ended.status, usage))
     }
 
@@ -56,6 +60,12 @@ impl Usage {
         if let Some(storage) = self.storage {
             metrics.insert("system/storage_read_bytes".to_owned(), storage.read_bytes as f64);
             metrics.insert("system/storage_written_bytes".to_owned(), storage.written_bytes as f64);
+        }
+        for (index, gpu) in self.gpus.iter().enumerate() {
+            if let Some([utilization, memory]) = gpu.mean_utilization_and_peak_memory() {
+                metrics.insert(format!("system/gpu_{index}_utilization_percentage"), utilization);
+                metrics.insert(format!("system/gpu_{index}_memory_peak_bytes"), memory);
+            }
         }
         metrics
     }

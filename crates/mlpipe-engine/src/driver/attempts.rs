@@ -123,6 +123,7 @@ impl<'a> Driver<'a> {
             command,
             working_directory: step.project.directory.clone(),
             environment: self.step_environment(step_id, &items[0].0),
+            gpus: self.gpus_of(tasks[0]),
             withheld: self.secrets_of_others(step_id),
             remote_run: self.recorder.remote_run(self.tasks[tasks[0].0].row.run_id.as_ref().expect("set above")),
             log: self.log_path(tasks)?,
@@ -157,12 +158,14 @@ impl<'a> Driver<'a> {
             }
         }
         variables.extend(step.env.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let gpus: Vec<&str> =
-            self.scheduler.gpus(first.task).iter().map(|gpu| self.request.gpus[*gpu as usize].as_str()).collect();
-        if !gpus.is_empty() {
-            variables.push((VISIBLE_GPUS_VARIABLE.into(), gpus.join(",")));
-        }
+        variables.extend(self.gpus_of(first.task).map(|gpus| (VISIBLE_GPUS_VARIABLE.into(), gpus)));
         variables
+    }
+
+    /// Names of the GPUs that a task holds, if any, as CUDA takes them.
+    fn gpus_of(&self, task: TaskIndex) -> Option<String> {
+        let held = self.scheduler.gpus(task).iter().map(|gpu| self.request.gpus[*gpu as usize].as_str());
+        Some(held.collect::<Vec<_>>().join(",")).filter(|gpus| !gpus.is_empty())
     }
 
     /// Secrets that only other steps ask for. A step's own are in our environment, which its process inherits.
