@@ -82,6 +82,11 @@ fn ended_badly(disturbed: &Disturbed) -> Option<String> {
         Expected::StepMayFail => matches!(ran.code, Some(0 | 1)),
         Expected::StoreMayFail => match ran.code {
             Some(0 | 1) => true,
+            Some(6) => says_why(&ran.stderr),
+            _ => false,
+        },
+        Expected::InputMayFail => match ran.code {
+            Some(0 | 1) => true,
             Some(2 | 4 | 6) => says_why(&ran.stderr),
             _ => false,
         },

@@ -210,8 +210,11 @@ pub(crate) fn whole_range(frame: &Frame) -> Option<[f64; 2]> {
     let values = 2_f64.powi(format.bits_stored.into());
     let stored = match format.signed {
         _ if format.float => return None,
-        // A compressed stream may say otherwise than the header whether numbers are signed.
-        _ if codec::is_compressed(&frame.file.transfer_syntax) => [-values / 2.0, values - 1.0],
+        // A JPEG 2000 stream may say of itself that its numbers are signed; they are as long as it says then, see `StoredBits::of`.
+        _ if codec::is_compressed(&frame.file.transfer_syntax) => {
+            let half = 2_f64.powi(i32::from(format.bits_allocated) - 1);
+            [-half, half.max(values) - 1.0]
+        }
         true => [-values / 2.0, values / 2.0 - 1.0],
         false => [0.0, values - 1.0],
     };

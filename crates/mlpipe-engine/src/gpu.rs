@@ -1,12 +1,13 @@
 //! What a step makes of the GPUs that it holds: asked of NVIDIA's own `nvidia-smi` once a second while the step runs. Where that
-//! program is missing or knows none of them, nothing is recorded.
+//! program is missing or knows none of them, nothing is recorded. It counts GPUs in the order of the PCI bus, as CUDA does where all are
+//! alike or `CUDA_DEVICE_ORDER=PCI_BUS_ID` is set.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 const PROGRAM: &str = "nvidia-smi";
-const QUERY: &str = "--query-gpu=utilization.gpu,memory.used";
+const QUERY: &str = "--query-gpu=index,uuid,utilization.gpu,memory.used";
 const FORMAT: &str = "--format=csv,noheader,nounits";
 const INTERVAL: &str = "--loop-ms=1000";
 /// The unit of `memory.used` (`nvidia-smi --help-query-gpu`).
@@ -26,13 +27,10 @@ impl GpuUsage {
         (self.samples > 0).then(|| [self.utilization_sum / f64::from(self.samples), self.memory_peak_bytes])
     }
 
-    fn add(&mut self, line: &str) {
-        let numbers: Vec<f64> = line.split(',').filter_map(|number| number.trim().parse().ok()).collect();
-        if let [utilization, memory_mib] = numbers[..] {
-            self.samples += 1;
-            self.utilization_sum += utilization;
-            self.memory_peak_bytes = self.memory_peak_bytes.max(memory_mib * MIB);
-        }
+    fn add(&mut self, utilization: f64, memory_mib: f64) {
+        self.samples += 1;
+        self.utilization_sum += utilization;
+        self.memory_peak_bytes = self.memory_peak_bytes.max(memory_mib * MIB);
     }
 }
 
@@ -46,11 +44,11 @@ pub(crate) struct GpuWatch {
 impl GpuWatch {
     /// Begins to watch GPUs by the names that `CUDA_VISIBLE_DEVICES` has.
     pub(crate) fn start(gpus: &str) -> Option<Self> {
-        Self::start_with(PROGRAM, gpus)
+        Self::start_with(Command::new(PROGRAM), gpus)
     }
 
-    fn start_with(program: &str, gpus: &str) -> Option<Self> {
-        let mut sampler = Command::new(program)
+    fn start_with(mut program: Command, gpus: &str) -> Option<Self> {
+        let mut sampler = program
             .args([QUERY, FORMAT, INTERVAL, "-i", gpus])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -58,11 +56,14 @@ impl GpuWatch {
             .spawn()
             .ok()?;
         let lines = BufReader::new(sampler.stdout.take()?).lines();
-        let count = gpus.split(',').count();
+        let names: Vec<String> = gpus.split(',').map(|name| name.trim().to_owned()).collect();
         let reader = thread::spawn(move || {
-            let mut usages = vec![GpuUsage::default(); count];
-            // One line for each GPU, again and again.
-            lines.map_while(Result::ok).enumerate().for_each(|(index, line)| usages[index % count].add(&line));
+            let mut usages = vec![GpuUsage::default(); names.len()];
+            for line in lines.map_while(Result::ok) {
+                if let Some((gpu, utilization, memory_mib)) = sample(&line, &names) {
+                    usages[gpu].add(utilization, memory_mib);
+                }
+            }
             usages
         });
         Some(Self { sampler, reader })
@@ -77,21 +78,26 @@ impl GpuWatch {
     }
 }
 
+/// Returns which of the GPUs a line is about, with its numbers; a name is a number, or a UUID or its beginning.
+fn sample(line: &str, names: &[String]) -> Option<(usize, f64, f64)> {
+    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+    let [index, uuid, utilization, memory_mib] = fields[..] else { return None };
+    let gpu =
+        names.iter().position(|name| name == index || name.starts_with("GPU-") && uuid.starts_with(name.as_str()))?;
+    Some((gpu, utilization.parse().ok()?, memory_mib.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
     fn samples_of_two_gpus_are_told_apart_and_summed_up() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let program = folder.path().join("sampler");
-        let lines = "10, 1024\\n50, 1\\n[N/A], 3\\n70, 2\\n30, 512\\n0, 4\\n";
-        fs::write(&program, format!("#!/bin/sh\n[ \"$5\" = 2,GPU-a ] && printf '{lines}'\n")).expect("written");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("made executable");
-        let mut watch = GpuWatch::start_with(program.to_str().expect("UTF-8"), "2,GPU-a").expect("started");
+        let lines = "0, GPU-ab, 50, 1\\n2, GPU-c, 10, 1024\\n0, GPU-ab, 70, 2\\n2, GPU-c, [N/A], 3\\n0, GPU-ab, 0, 4\\n2, GPU-c, 30, 512\\n";
+        let mut program = Command::new("/bin/sh");
+        // The arguments of the program follow, counted from 0.
+        program.args(["-c", &format!("[ \"$4\" = 2,GPU-a ] && printf '{lines}'")]);
+        let mut watch = GpuWatch::start_with(program, "2,GPU-a").expect("started");
         watch.sampler.wait().expect("it ends by itself");
         let found: Vec<_> = watch.end().iter().map(GpuUsage::mean_utilization_and_peak_memory).collect();
         assert_eq!(found, [Some([20.0, 1024.0 * MIB]), Some([40.0, 4.0 * MIB])]);
@@ -99,8 +105,8 @@ mod tests {
 
     #[test]
     fn without_the_program_or_a_sample_nothing_is_told() {
-        assert!(GpuWatch::start_with("no-such-program", "0").is_none());
-        let watch = GpuWatch::start_with("/bin/false", "0").expect("started");
+        assert!(GpuWatch::start_with(Command::new("no-such-program"), "0").is_none());
+        let watch = GpuWatch::start_with(Command::new("/bin/false"), "0").expect("started");
         assert_eq!(watch.end()[0].mean_utilization_and_peak_memory(), None);
     }
 }

@@ -1,8 +1,8 @@
 //! From the stored bytes of one compressed frame to its samples. No byte string can make it panic or allocate more than
 //! a few times Rows x Columns: what a stream claims is compared with the header first.
 //!
-//! JPEG 2000 and HTJ2K are decoded by dicom-pixeldata, JPEG XL (feature `jpeg-xl`) by jxl-oxide. The rest is decoded by our own code, since dicom-pixeldata 0.10.1
-//! and its jpeg-decoder 0.3.2 do not give these frames safely:
+//! JPEG 2000 and HTJ2K are decoded by dicom-pixeldata, JPEG XL (feature `jpeg-xl`) by jxl-oxide. The rest is decoded by our
+//! own code, since dicom-pixeldata 0.10.1 and its jpeg-decoder 0.3.2 do not give these frames safely:
 //!
 //! - RLE: panics on damaged input, has no 32 bits.
 //! - JPEG of 8 bits: a stream whose end marker comes early is filled up with invented pixels instead of refused, and 2 to
@@ -48,10 +48,10 @@ pub(crate) fn is_compressed(transfer_syntax: &str) -> bool {
     COMPRESSED.contains(&transfer_syntax) || cfg!(feature = "jpeg-xl") && JPEG_XL.contains(&transfer_syntax)
 }
 
-/// Those of builds with the feature `jpeg-xl`.
+/// Transfer syntaxes of builds with the feature `jpeg-xl`.
 pub(crate) const JPEG_XL: [&str; 3] = [uids::JPEGXL_LOSSLESS, uids::JPEGXLJPEG_RECOMPRESSION, uids::JPEGXL];
 
-/// Those of every build.
+/// Compressed transfer syntaxes of every build.
 const COMPRESSED: [&str; 12] = [
     uids::RLE_LOSSLESS,
     uids::JPEG_BASELINE8_BIT,

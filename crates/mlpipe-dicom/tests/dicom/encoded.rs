@@ -7,9 +7,9 @@ use std::fs;
 use dicom_core::value::PixelFragmentSequence;
 use dicom_core::{DataElement, VR};
 use dicom_dictionary_std::{tags, uids};
-use mlpipe_dicom::{Limits, read_pixels};
+use mlpipe_dicom::{Limits, read_pixels, write_volume};
 
-use crate::images::{Folder, Image, short, slice, write_as};
+use crate::images::{Folder, Image, SERIES, position, short, slice, text, write_as};
 use crate::peers::python;
 
 const ROWS: u16 = 37;
@@ -28,15 +28,15 @@ def keep(name, stream, values):
     (folder / f"{name}.stream").write_bytes(stream)
     (folder / f"{name}.values").write_bytes(np.ascontiguousarray(values, "<u2").tobytes())
 keep("htj2k-16", ic.htj2k_encode(wide, reversible=True), wide)
-keep("htj2k-signed", ic.htj2k_encode(wide.astype("i2") - 2048, reversible=True), (wide.astype("i2") - 2048).view("u2"))
+deep = (wide.astype("i4") * 16 - 32768).astype("i2")
+keep("htj2k-signed", ic.htj2k_encode(deep, reversible=True), deep.view("u2"))
 keep("htj2k-8", ic.htj2k_encode(bytes_, reversible=True), bytes_)
 for bits, image in ((16, wide), (12, wide), (8, bytes_)):
     for container in (False, True):
         stream = ic.jpegxl_encode(image, lossless=True, bitspersample=bits, usecontainer=container)
         keep(f"xl-{bits}{'-file' if container else ''}", stream, image)
+keep("xl-colour", ic.jpegxl_encode(np.stack([bytes_] * 3, axis=-1), lossless=True), bytes_)
 lossy = ic.jpegxl_encode(bytes_, distance=1.0)
-colour = np.stack([bytes_] * 3, axis=-1)
-keep("xl-colour", ic.jpegxl_encode(colour, lossless=True), bytes_)
 keep("xl-lossy", lossy, ic.jpegxl_decode(lossy))
 jpeg = ic.jpeg8_encode(bytes_, level=90)
 keep("xl-of-jpeg", ic.jpegxl_encode_jpeg(jpeg), ic.jpeg8_decode(jpeg))
@@ -53,6 +53,12 @@ struct Case {
 
 const fn case(name: &'static str, transfer_syntax: &'static str, bits: u16) -> Case {
     Case { name, transfer_syntax, bits, signed: 0, tolerance: 0.0 }
+}
+
+/// A folder with all of them; none where the encoders are not.
+fn encoded_images() -> Option<Folder> {
+    let folder = Folder::new();
+    python(ENCODE, &[folder.path()]).map(|_| folder)
 }
 
 /// What the encoder wrote: `stream` or `values`.
@@ -97,10 +103,7 @@ fn check(case: &Case, folder: &Folder) {
 
 #[test]
 fn htj2k_of_openjph_is_decoded_exactly() {
-    let folder = Folder::new();
-    if python(ENCODE, &[folder.path()]).is_none() {
-        return;
-    }
+    let Some(folder) = encoded_images() else { return };
     for case in [
         case("htj2k-16", uids::HTJ2K_LOSSLESS, 16),
         Case { signed: 1, ..case("htj2k-signed", uids::HTJ2K, 16) },
@@ -110,13 +113,31 @@ fn htj2k_of_openjph_is_decoded_exactly() {
     }
 }
 
+/// The header says twelve bits, the stream sixteen signed ones: with the intercept they do not fit int16 any more.
+#[test]
+fn numbers_that_a_stream_says_are_longer_than_bits_stored_do_not_wrap_in_nifti() {
+    let Some(folder) = encoded_images() else { return };
+    let case = Case { signed: 1, ..case("htj2k-signed", uids::HTJ2K, 12) };
+    let series = Folder::new();
+    for index in 0..3 {
+        let mut image = image(&case, encoded(&folder, &case, "stream"));
+        text(&mut image, tags::SOP_INSTANCE_UID, &format!("1.2.3.10.{}", index + 1));
+        position(&mut image, [20.0 - 4.0 * f64::from(index), -7.0, 30.0]);
+        text(&mut image, tags::RESCALE_SLOPE, "1");
+        text(&mut image, tags::RESCALE_INTERCEPT, "-1024");
+        write_as(&image, &series.join(&index.to_string()), case.transfer_syntax);
+    }
+    let out = folder.join("out.nii");
+    write_volume(&[series.path().to_path_buf()], SERIES, None, &out, Limits::default()).expect("writes");
+    let bytes = fs::read(&out).expect("read");
+    let least = bytes[352..].as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).fold(0.0, f32::min);
+    assert_eq!((&bytes[70..72], least), (&[16, 0][..], -32768.0 - 1024.0));
+}
+
 #[cfg(feature = "jpeg-xl")]
 #[test]
 fn jpeg_xl_of_libjxl_is_decoded_as_libjxl_does() {
-    let folder = Folder::new();
-    if python(ENCODE, &[folder.path()]).is_none() {
-        return;
-    }
+    let Some(folder) = encoded_images() else { return };
     for case in [
         case("xl-16", uids::JPEGXL_LOSSLESS, 16),
         case("xl-16-file", uids::JPEGXL, 16),
@@ -135,10 +156,7 @@ fn jpeg_xl_of_libjxl_is_decoded_as_libjxl_does() {
 #[cfg(feature = "jpeg-xl")]
 #[test]
 fn jpeg_xl_that_is_damaged_or_not_as_the_header_says_is_refused() {
-    let folder = Folder::new();
-    if python(ENCODE, &[folder.path()]).is_none() {
-        return;
-    }
+    let Some(folder) = encoded_images() else { return };
     let refusal = |image: &Image, case: &Case| decoded(image, case, &folder).expect_err("refused").to_string();
     let colour = case("xl-colour", uids::JPEGXL_LOSSLESS, 8);
     let message = refusal(&image(&colour, encoded(&folder, &colour, "stream")), &colour);
