@@ -7,7 +7,6 @@ use mlpipe_report::{BoxPx, Endplate};
 use ndarray::{Array3, ArrayView3, Axis};
 
 use crate::boxes::{around, center};
-use crate::intensity::sample;
 
 /// The square grid of a patch on one slice.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,13 +48,25 @@ impl PatchGrid {
 
     /// `[previous slice, this, next]` x rows x columns, bilinear; edge slices repeat, outside the image is 0.
     pub(crate) fn cut(&self, voxels: &ArrayView3<'_, f32>, slice: usize) -> Array3<f32> {
-        let last = voxels.len_of(Axis(0)) - 1;
-        let around = [slice.saturating_sub(1), slice, (slice + 1).min(last)];
-        let images = around.map(|index| voxels.index_axis(Axis(0), index));
-        Array3::from_shape_fn((3, self.side, self.side), |(channel, row, column)| {
-            let [x, y] = self.to_slice([column as f64, row as f64]);
-            sample(&images[channel], x, y)
-        })
+        let [slices, rows, columns] = [0, 1, 2].map(|axis| voxels.len_of(Axis(axis)));
+        let around = [slice.saturating_sub(1), slice, (slice + 1).min(slices - 1)];
+        // Patches are not turned against the image: one list of places serves all rows, another all columns.
+        let places = |axis: usize, length: usize| -> Vec<Between> {
+            (0..self.side).map(|pixel| Between::at(self.to_slice([pixel as f64; 2])[axis], length)).collect()
+        };
+        let (across, down) = (places(0, columns), places(1, rows));
+        let mut patch = Array3::zeros((3, self.side, self.side));
+        for (mut channel, index) in patch.axis_iter_mut(Axis(0)).zip(around) {
+            let image = voxels.index_axis(Axis(0), index);
+            for (mut line, row) in channel.axis_iter_mut(Axis(0)).zip(&down) {
+                let pair = row.pixels.map(|row| image.row(row));
+                for (value, column) in line.iter_mut().zip(&across) {
+                    let at_row = pair.map(|row| column.of(column.pixels.map(|column| row[column])));
+                    *value = row.of(at_row);
+                }
+            }
+        }
+        patch
     }
 
     /// The box on the slice that the model placed on the patch: centre and extent in patch px.
@@ -64,6 +75,32 @@ impl PatchGrid {
     pub(crate) fn box_on_slice(&self, [x, y, width, height]: [f64; 4]) -> Option<BoxPx> {
         let usable = [x, y, width, height].iter().all(|number| number.is_finite()) && width > 0.0 && height > 0.0;
         usable.then(|| around(self.to_slice([x, y]), width * self.scale, height * self.scale))
+    }
+}
+
+/// A place between two pixels of a line, for linear interpolation.
+#[derive(Debug, Clone, Copy)]
+struct Between {
+    pixels: [usize; 2],
+    /// 0 for a pixel that lies outside the line.
+    weights: [f32; 2],
+}
+
+impl Between {
+    /// The place `at` of a line of `length` pixels, whose centres are at integers.
+    fn at(at: f64, length: usize) -> Between {
+        let low = at.floor();
+        let share = (at - low) as f32;
+        let last = length as f64 - 1.0;
+        let inside = |place: f64, weight: f32| if (0.0..=last).contains(&place) { weight } else { 0.0 };
+        Between {
+            pixels: [low, low + 1.0].map(|place| place.clamp(0.0, last) as usize),
+            weights: [inside(low, 1.0 - share), inside(low + 1.0, share)],
+        }
+    }
+
+    fn of(self, [low, high]: [f32; 2]) -> f32 {
+        low * self.weights[0] + high * self.weights[1]
     }
 }
 
@@ -132,6 +169,20 @@ mod tests {
         let grid = PatchGrid::at(&BODY, Endplate::Superior, 1.0, 4);
         let slices = |slice| [0, 1, 2].map(|channel| grid.cut(&voxels.view(), slice)[[channel, 0, 0]]);
         assert_eq!((slices(0), slices(1), slices(2)), ([0.0, 0.0, 1.0], [0.0, 1.0, 2.0], [1.0, 2.0, 2.0]));
+    }
+
+    #[test]
+    fn patches_are_interpolated_and_fade_to_zero_outside() {
+        let voxels = Array3::from_shape_vec((1, 2, 2), vec![0.0, 4.0, 8.0, 12.0]).expect("the shape fits");
+        let at = |x: f64, y: f64| {
+            let grid = PatchGrid { middle: [x, y], scale: 1.0, side: 1, endplate: Endplate::Superior };
+            grid.cut(&voxels.view(), 0)[[1, 0, 0]]
+        };
+        assert_eq!(at(0.5, 0.5), 6.0);
+        assert_eq!(at(1.0, 1.0), 12.0);
+        assert_eq!(at(1.5, 1.0), 6.0, "half of the last pixel");
+        assert_eq!(at(-0.25, 1.0), 6.0, "three quarters of the first");
+        assert_eq!((at(-1.5, 0.0), at(0.0, 40.0)), (0.0, 0.0));
     }
 
     #[test]

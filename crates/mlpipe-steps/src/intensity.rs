@@ -1,6 +1,8 @@
 //! Grey values as the models were trained on them: percentiles of the whole volume become 0 and 1.
 
-use ndarray::{Array3, ArrayView2};
+use std::collections::BTreeMap;
+
+use ndarray::Array3;
 
 /// Values at percentiles `[low, high]` (0..=100) of all finite voxels, with linear interpolation between the two
 /// nearest ranks (NumPy's default). `None` when no voxel is finite.
@@ -14,16 +16,23 @@ pub(crate) fn percentiles(voxels: &Array3<f32>, wanted: [f64; 2]) -> Option<[f32
     if total == 0 {
         return None;
     }
-    let value_at = |rank: usize| -> f64 {
+    // The class of a rank, with how many values lie in lower ones.
+    let class_at = |rank: usize| {
         let mut below = 0;
         let class = counts.iter().position(|count| {
             below += count;
             below > rank
         });
         let class = class.expect("a rank is below the number of values");
-        let mut members: Vec<f32> = finite().copied().filter(|value| class_of(*value) == class).collect();
-        let place = rank + members.len() - below;
-        f64::from(*members.select_nth_unstable_by(place, f32::total_cmp).1)
+        (class, below - counts[class])
+    };
+    // Neighbouring ranks mostly lie in one class, which is gathered once.
+    let mut gathered: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+    let mut value_at = |rank: usize| -> f64 {
+        let (class, below) = class_at(rank);
+        let gather = || finite().copied().filter(|value| class_of(*value) == class).collect();
+        let members = gathered.entry(class).or_insert_with(gather);
+        f64::from(*members.select_nth_unstable_by(rank - below, f32::total_cmp).1)
     };
     Some(wanted.map(|percentile| {
         let rank = percentile.clamp(0.0, 100.0) / 100.0 * (total - 1) as f64;
@@ -47,22 +56,9 @@ pub(crate) fn normalised(voxels: &Array3<f32>, [low, high]: [f32; 2]) -> Array3<
     voxels.mapv(|value| if value.is_finite() { ((value - low) / range).clamp(0.0, 1.0) } else { 0.0 })
 }
 
-/// Value at `[x, y]` (column, row; pixel centres at integers), bilinear; pixels outside the image are 0.
-pub(crate) fn sample(image: &ArrayView2<'_, f32>, x: f64, y: f64) -> f32 {
-    let (left, top) = (x.floor(), y.floor());
-    let (across, down) = ((x - left) as f32, (y - top) as f32);
-    let at = |row: f64, column: f64| {
-        let inside = row >= 0.0 && column >= 0.0;
-        if inside { image.get([row as usize, column as usize]).copied().unwrap_or(0.0) } else { 0.0 }
-    };
-    let upper = at(top, left) * (1.0 - across) + at(top, left + 1.0) * across;
-    let lower = at(top + 1.0, left) * (1.0 - across) + at(top + 1.0, left + 1.0) * across;
-    upper * (1.0 - down) + lower * down
-}
-
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array1, arr2};
+    use ndarray::Array1;
 
     use super::*;
 
@@ -95,14 +91,5 @@ mod tests {
         assert_eq!(percentiles(&voxels, [0.0, 100.0]), Some([1.0, 3.0]));
         assert_eq!(normalised(&voxels, [1.0, 3.0]).into_raw_vec_and_offset().0, [0.0, 0.0, 1.0, 0.0]);
         assert_eq!(percentiles(&line(vec![f32::NAN]), [1.0, 99.0]), None);
-    }
-
-    #[test]
-    fn samples_lie_between_pixels_and_fade_to_zero_outside() {
-        let image = arr2(&[[0.0, 4.0], [8.0, 12.0]]);
-        assert_eq!(sample(&image.view(), 0.5, 0.5), 6.0);
-        assert_eq!(sample(&image.view(), 1.0, 1.0), 12.0);
-        assert_eq!(sample(&image.view(), 1.5, 1.0), 6.0, "half of the last pixel");
-        assert_eq!(sample(&image.view(), -1.5, 0.0), 0.0);
     }
 }
