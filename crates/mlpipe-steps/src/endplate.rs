@@ -123,16 +123,17 @@ impl Aggregate {
         }
     }
 
-    /// Probability of the endplate and the position of the slice that shows it best; `None` without slices.
-    pub(crate) fn of(self, probabilities: &[f64]) -> Option<(f64, usize)> {
+    /// Probability of the endplate and the positions of the slices that it is made of, the most probable first; `None`
+    /// without slices.
+    pub(crate) fn of(self, probabilities: &[f64]) -> Option<(f64, Vec<usize>)> {
         let mut order: Vec<usize> = (0..probabilities.len()).collect();
         order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b)));
-        let best = *order.first()?;
-        let probability = match (self, order.get(1)) {
-            (Aggregate::MeanTop2, Some(second)) => (probabilities[best] + probabilities[*second]) / 2.0,
-            _ => probabilities[best],
-        };
-        Some((probability, best))
+        order.truncate(match self {
+            Aggregate::Max => 1,
+            Aggregate::MeanTop2 => 2,
+        });
+        let sum: f64 = order.iter().map(|position| probabilities[*position]).sum();
+        (!order.is_empty()).then(|| (sum / order.len() as f64, order))
     }
 }
 
@@ -205,9 +206,9 @@ mod tests {
 
     #[test]
     fn an_endplate_is_as_probable_as_its_best_slices() {
-        assert_eq!(Aggregate::Max.of(&[0.25, 0.75, 0.5]), Some((0.75, 1)));
-        assert_eq!(Aggregate::MeanTop2.of(&[0.25, 0.75, 0.5]), Some((0.625, 1)));
-        assert_eq!(Aggregate::MeanTop2.of(&[0.25]), Some((0.25, 0)));
+        assert_eq!(Aggregate::Max.of(&[0.25, 0.75, 0.5]), Some((0.75, vec![1])));
+        assert_eq!(Aggregate::MeanTop2.of(&[0.25, 0.75, 0.5]), Some((0.625, vec![1, 2])));
+        assert_eq!(Aggregate::MeanTop2.of(&[0.25]), Some((0.25, vec![0])));
         assert_eq!(Aggregate::Max.of(&[]), None);
     }
 }

@@ -162,13 +162,14 @@ impl<'a> Classifier<'a> {
         for endplate in endplates_of(vertebra) {
             let of_endplate: Vec<&Look<'_>> = looks.iter().filter(|look| look.grid.endplate == *endplate).collect();
             let probabilities: Vec<f64> = of_endplate.iter().map(|look| look.probability).collect();
-            if let Some((probability, best)) = self.aggregate.of(&probabilities) {
-                let examined = examined(vertebra, of_endplate[best], rounded(probability, 1e6), &image.grids);
-                if probability >= threshold {
-                    document.findings.extend(self.finding(&examined, of_endplate[best], &image.grids));
-                }
-                document.examined.push(examined);
+            let Some((probability, slices)) = self.aggregate.of(&probabilities) else { continue };
+            let is_node = probability >= threshold;
+            let shown = if is_node { largest(&of_endplate, &slices) } else { of_endplate[slices[0]] };
+            let examined = examined(vertebra, shown, rounded(probability, 1e6), &image.grids);
+            if is_node {
+                document.findings.extend(self.finding(&examined, shown, &image.grids));
             }
+            document.examined.push(examined);
         }
         Ok(document)
     }
@@ -204,7 +205,7 @@ impl<'a> Classifier<'a> {
         Ok(looks)
     }
 
-    /// The node on its best slice; `None` where the model gave it no extent.
+    /// The node on the slice of `look`; `None` where the model gave it no extent.
     fn finding(&self, examined: &ExaminedEndplate, look: &Look<'_>, grids: &Grids) -> Option<Finding> {
         let edges = look.grid.box_on_slice(look.node)?;
         Some(Finding {
@@ -220,6 +221,14 @@ impl<'a> Classifier<'a> {
             depth_mm: rounded(look.node[3] * self.patch_spacing_mm, 1e3),
         })
     }
+}
+
+/// Of the slices that made an endplate's probability, the one that shows the node largest: a node is as wide and deep as
+/// it is in its middle. On painted nodes that is 0.05 mm nearer to the depth than the most probable slice.
+fn largest<'l, 'v>(looks: &[&'l Look<'v>], positions: &[usize]) -> &'l Look<'v> {
+    let area = |position: &usize| looks[*position].node[2] * looks[*position].node[3];
+    let widest = positions.iter().copied().reduce(|a, b| if area(&b) > area(&a) { b } else { a });
+    looks[widest.expect("a probability is made of at least one slice")]
 }
 
 /// Whether a slice shows the body itself, not only its rim.
@@ -246,5 +255,26 @@ fn examined(vertebra: &Vertebra, look: &Look<'_>, probability: f64, grids: &Grid
         slice: look.slice,
         sop_instance_uid: grids.sop_instance_uid(look.slice),
         vertebra_box_px: *look.vertebra_box_px,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: BoxPx = [20.0, 30.0, 50.0, 55.0];
+
+    fn look(slice: usize, [width, depth]: [f64; 2]) -> Look<'static> {
+        let grid = PatchGrid::at(&BODY, Endplate::Superior, 0.75, 64);
+        Look { slice, vertebra_box_px: &BODY, grid, probability: 0.9, node: [31.5, 35.0, width, depth] }
+    }
+
+    #[test]
+    fn a_node_is_shown_where_it_is_largest_among_the_slices_that_count() {
+        let looks = [look(4, [9.0, 9.0]), look(5, [8.0, 4.0]), look(6, [8.0, 5.0])];
+        let looks: Vec<&Look<'_>> = looks.iter().collect();
+        assert_eq!(largest(&looks, &[1, 2]).slice, 6, "slice 4 has no part in the probability");
+        assert_eq!(largest(&looks, &[1]).slice, 5);
+        assert_eq!(largest(&[looks[1], looks[1]], &[0, 1]).slice, 5, "the most probable of equal ones");
     }
 }
