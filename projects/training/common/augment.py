@@ -8,6 +8,9 @@ import math
 import torch
 import torch.nn.functional as F
 
+KNOTS = 6
+"""Points of a random tone curve."""
+
 
 def uniform(generator, low, high, *shape):
     """Returns f32 numbers drawn evenly from low..high."""
@@ -15,14 +18,25 @@ def uniform(generator, low, high, *shape):
 
 
 def some(generator, count, probability):
-    """Returns a `[count, 1, 1, 1]` mask that is true with the given probability."""
-    return torch.rand(count, 1, 1, 1, generator=generator) < probability
+    """Returns a `[count]` mask that is true with the given probability."""
+    return torch.rand(count, 1, 1, 1, generator=generator).flatten() < probability
 
 
-def tone_curve(images, generator, knots=6):
-    """Sends grey values through a random curve that keeps 0 at 0 (air stays dark) and may reverse tissue contrast."""
-    count = images.shape[0]
-    heights = torch.rand(count, knots, generator=generator)
+def changed(images, chosen, change):
+    """Returns the batch with `change(images[chosen])` in the place of the chosen samples."""
+    if chosen.any():
+        images = images.clone()
+        images[chosen] = change(images[chosen])
+    return images
+
+
+def tone_curve(images, heights):
+    """Sends grey values through a curve that keeps 0 at 0 (air stays dark) and may reverse tissue contrast.
+
+    heights  `[sample, knot]`, 0..1, of knots that lie evenly over 0..1
+    """
+    knots = heights.shape[1]
+    heights = heights.clone()
     heights[:, 0] = 0
     position = images.clamp(0, 1) * (knots - 1)
     left = position.floor().clamp(max=knots - 2).long()
@@ -32,18 +46,15 @@ def tone_curve(images, generator, knots=6):
     return low + (high - low) * (position - left)
 
 
-def shading(images, generator, strength):
-    """Multiplies by a smooth random field, as a surface coil does."""
-    count, _, rows, columns = images.shape
-    field = torch.randn(count, 1, 3, 3, generator=generator) * strength
-    field = F.interpolate(field, size=(rows, columns), mode="bicubic", align_corners=True)
+def shading(images, field):
+    """Multiplies by a smooth field, as a surface coil does; its logarithm is given on a coarse grid `[sample, 1, 3, 3]`."""
+    field = F.interpolate(field, size=tuple(images.shape[2:]), mode="bicubic", align_corners=True)
     return images * field.exp()
 
 
-def coarser(images, generator, lowest=0.4):
-    """Lowers the resolution along rows and columns separately, then goes back to the grid."""
+def coarser(images, factors):
+    """Lowers the resolution along rows and columns by two factors, then goes back to the grid."""
     rows, columns = images.shape[2:]
-    factors = uniform(generator, lowest, 1.0, 2).tolist()
     size = (max(8, round(rows * factors[0])), max(8, round(columns * factors[1])))
     small = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
     return F.interpolate(small, size=(rows, columns), mode="bilinear", align_corners=False)
@@ -59,12 +70,16 @@ def scanner_shift(images, generator, strength=1.0, lowest_resolution=0.4):
     count = images.shape[0]
     gamma = torch.exp(uniform(generator, -0.6, 0.6, count, 1, 1, 1) * strength)
     images = images.clamp(min=0) ** gamma
-    images = torch.where(some(generator, count, 0.25 * strength), tone_curve(images, generator), images)
-    images = torch.where(some(generator, count, 0.04 * strength), 1 - images, images)
-    images = torch.where(some(generator, count, 0.5), shading(images, generator, 0.35 * strength), images)
+    # What is random is drawn for all samples, what is dear is done to the chosen ones.
+    chosen, heights = some(generator, count, 0.25 * strength), torch.rand(count, KNOTS, generator=generator)
+    images = changed(images, chosen, lambda those: tone_curve(those, heights[chosen]))
+    images = changed(images, some(generator, count, 0.04 * strength), lambda those: 1 - those)
+    shaded, field = some(generator, count, 0.5), torch.randn(count, 1, 3, 3, generator=generator) * 0.35 * strength
+    images = changed(images, shaded, lambda those: shading(those, field[shaded]))
     # One resolution per call: resampling sizes cannot differ within a batch.
-    images = torch.where(some(generator, count, 0.4), coarser(images, generator, lowest_resolution), images)
-    images = torch.where(some(generator, count, 0.25), sharper(images, 0.8), images)
+    blurred, factors = some(generator, count, 0.4), uniform(generator, lowest_resolution, 1.0, 2).tolist()
+    images = changed(images, blurred, lambda those: coarser(those, factors))
+    images = changed(images, some(generator, count, 0.25), lambda those: sharper(those, 0.8))
     low = uniform(generator, -0.06, 0.06, count, 1, 1, 1) * strength
     high = 1 + uniform(generator, -0.3, 0.35, count, 1, 1, 1) * strength
     images = (images - low) / (high - low)

@@ -35,6 +35,8 @@ class Volume:
     """Number of the L5 body, 0 where the levels are unsure."""
     sacral: int
     """Number of the S1 body, 0 where S1 is not annotated."""
+    nodes: frozenset = frozenset()
+    """(body, superior) of endplates that are known to have a Schmorl's node: those of a phantom."""
 
     @property
     def stratum(self):
@@ -67,26 +69,28 @@ def mask_box(mask):
 
 
 def _renumbered(label):
-    """Returns the mask with bodies numbered 1..n by their mean row."""
+    """Returns the mask with bodies numbered 1..n by their mean row, and the new number of each old one."""
     values = [value for value in np.unique(label) if value > 0]
     values.sort(key=lambda value: np.nonzero(label == value)[1].mean())
     table = np.zeros(256, np.uint8)
     for number, value in enumerate(values, 1):
         table[value] = number
-    return table[label]
+    return table[label], table
 
 
 def load_volume(path):
-    """Returns the Volume stored in an npz file with `image` and `label`."""
+    """Returns the Volume stored in an npz file with `image` and `label`, and with `nodes` where they are known."""
     path = Path(path)
     with np.load(path) as stored:
-        image, label = normalise(stored["image"]), _renumbered(stored["label"])
+        image, (label, numbers) = normalise(stored["image"]), _renumbered(stored["label"])
+        known = stored["nodes"] if "nodes" in stored else ()
+    nodes = frozenset((int(numbers[body]), bool(superior)) for body, superior in known)
     count = int(label.max())
     if path.stem in UNSURE_LEVELS:
-        return Volume(path.stem, image, label, 0, 0)
+        return Volume(path.stem, image, label, 0, 0, nodes)
     # VB1 marks S1 as its lowest body (it is followed by S2 along the sacral curve); the others end at L5.
     has_sacral = stratum_of(path.stem) == "VB1"
-    return Volume(path.stem, image, label, count - 1 if has_sacral else count, count if has_sacral else 0)
+    return Volume(path.stem, image, label, count - 1 if has_sacral else count, count if has_sacral else 0, nodes)
 
 
 def dealt_into_folds(names, count):

@@ -99,7 +99,7 @@ def painted(volume, painter, random):
 
 def placed(entry, plate):
     """Returns box and extent of a painted node (centre x, centre y, width mm, depth mm)."""
-    x, y, width, depth = entry
+    x, y, width, depth = entry[:4]
     along_x = abs(plate.along[0]) > 0.5
     half_x, half_y = (width, depth) if along_x else (depth, width)
     return {"box_px": [x - half_x / 2, y - half_y / 2, x + half_x / 2, y + half_y / 2], "width_mm": width,

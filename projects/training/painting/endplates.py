@@ -9,9 +9,14 @@ NATURAL_NODES = {
     ("VB2_12", 1, False), ("VB2_12", 4, False), ("VB2_20", 1, False), ("VB3_03", 2, True), ("VB3_31", 5, False),
     ("VB3_35", 4, False), ("VB3_36", 1, True), ("VB3_37", 5, False), ("VB3_43", 3, True), ("VB3_45", 1, False),
     ("VB3_46", 1, False), ("VB3_46", 3, True), ("VB3_46", 4, True), ("VB3_46", 5, False),
+    ("VB1_02", 5, True), ("VB1_03", 5, True), ("VB1_06", 5, True), ("VB1_07", 5, True), ("VB1_08", 5, True),
+    ("VB1_06", 4, False),
 }
 """(volume, body, superior) of unpainted endplates that are not used as negatives: they seem to have a real node or pit,
-or are destroyed. Found among the highest answers of a first network and judged by eye, not by a radiologist."""
+or are destroyed. Found among the highest answers of networks that had not seen them and judged by eye, not by a radiologist."""
+
+DIRECTIONS = np.stack([np.cos(np.arange(32) * np.pi / 16), np.sin(np.arange(32) * np.pi / 16)])
+"""`[2, direction]`, unit vectors."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Endplate:
     half_width: float
     box: tuple
     """(x0, y0, x1, y1) of the body on this slab, inclusive pixels."""
+    outline: np.ndarray
+    """`[point, (x, y)]`: the pixels of the body that lie farthest out, one per direction."""
 
     def coordinates(self, window):
         """Returns (u, v) in mm of every pixel of a window (x0, y0, x1, y1; ends exclusive)."""
@@ -46,6 +53,15 @@ class Endplate:
         """Returns the point (x, y) on which a patch of this endplate is centred."""
         x0, y0, x1, y1 = self.box
         return (x0 + x1) / 2, float(y0 if self.superior else y1)
+
+    def midpoint_on(self, matrix):
+        """Returns the midpoint where the body is seen turned: the upper edge of its box on a patch, as an image point.
+
+        matrix  2x2, from patch offsets to image offsets
+        """
+        on_patch = (self.outline - self.outline.mean(0)) @ np.linalg.inv(matrix).T
+        low, high = on_patch.min(0), on_patch.max(0)
+        return self.outline.mean(0) + matrix @ np.array([(low[0] + high[0]) / 2, low[1]])
 
 
 def find_endplate(mask, body, superior, axis):
@@ -68,7 +84,9 @@ def find_endplate(mask, body, superior, axis):
     if len(edge) < 8:
         return None
     curve = np.polyfit(*np.array(edge, float).T, 3)
-    return Endplate(body, superior, origin, along, inward, tuple(curve), float(half_width), box)
+    pixels = np.stack([columns, rows], 1)
+    outline = pixels[(pixels @ DIRECTIONS).argmax(0)].astype(np.float32)
+    return Endplate(body, superior, origin, along, inward, tuple(curve), float(half_width), box, outline)
 
 
 def spine_axis(label, body):

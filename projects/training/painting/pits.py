@@ -6,6 +6,7 @@ network learns the pit and not the brush. The look-alikes (look_alikes.py) use t
 """
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,6 +56,17 @@ class Filling:
     rim_strength: float
     cover: float
     """Opacity of the filling: less than 1 for partial volume."""
+
+
+class Shown(NamedTuple):
+    """A painted node as one slice shows it: pixels and mm, which are the same on the training grid."""
+
+    x: float
+    y: float
+    width: float
+    depth: float
+    mask: np.ndarray
+    """`[row, column]` of the slice, true on the node."""
 
 
 class Painter:
@@ -220,7 +232,7 @@ def paint_shape(picture, plate, inside_of, filling, mouth, softness, u_centre=0.
 
 
 def paint_pit(picture, plate, pit, filling):
-    """Paints a pit in place and returns (centre x, centre y, width mm, depth mm), or None when nothing can be seen."""
+    """Paints a pit in place and returns it as Shown, or None when nothing can be seen."""
     inside_of = lambda u, v: depth_inside(pit, u, v)
     x0, y0, x1, y1 = window_around(plate, picture.shape)
     before = picture[y0:y1, x0:x1].copy()
@@ -231,14 +243,16 @@ def paint_pit(picture, plate, pit, filling):
         return None
     box = data.mask_box(seen)
     width, depth = np.ptp(u[seen]) + 0.6, v[seen].max() + 0.3
-    return x0 + (box[0] + box[2]) / 2, y0 + (box[1] + box[3]) / 2, float(width), float(depth)
+    mask = np.zeros(picture.shape, bool)
+    mask[y0:y1, x0:x1] = seen
+    return Shown(x0 + (box[0] + box[2]) / 2, y0 + (box[1] + box[3]) / 2, float(width), float(depth), mask)
 
 
 def paint_node(slabs, plates, random, painter, middle=None):
     """Paints a node through neighbouring slabs in place.
 
     slabs   `[slab, row, column]`; plates  Endplate or None per slab; middle  slab (may be a fraction) of its centre
-    Returns per slab None (no node), "faint" (too shallow to count) or (centre x, centre y, width mm, depth mm).
+    Returns per slab None (no node), "faint" (too shallow to count) or what is Shown.
     """
     visible = [index for index, plate in enumerate(plates) if plate]
     if middle is None:
@@ -255,5 +269,5 @@ def paint_node(slabs, plates, random, painter, middle=None):
         here = shrunk(replace(pit, u=pit.u + drift * (index - middle)), factor)
         cover = filling.cover * (0.6 + 0.4 * factor)
         painted = paint_pit(slabs[index], plates[index], here, replace(filling, cover=cover))
-        result[index] = painted if painted and painted[3] >= LEAST_DEPTH_MM else "faint"
+        result[index] = painted if painted and painted.depth >= LEAST_DEPTH_MM else "faint"
     return result

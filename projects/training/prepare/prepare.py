@@ -51,7 +51,7 @@ def body_mask(shape, boxes):
 
 
 def write_phantom(seed, target):
-    """Writes the sagittal series of a phantom as a volume with its mask and its nodes."""
+    """Writes the sagittal series of a phantom as a volume with its mask, and which endplates have a node."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         subprocess.run(["mlpipe", "phantom", "--seed", str(seed), "--output", str(folder)], check=True,
@@ -66,7 +66,8 @@ def write_phantom(seed, target):
     low, high = np.percentile(image, (0.1, 99.9))
     grey = np.clip((image[kept] - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     label = np.stack([body_mask(image.shape[1:], truth["slices"][k]["vertebrae"]) for k in kept])
-    np.savez_compressed(target, image=grey, label=label)
+    nodes = [(node["mask_label"], node["endplate"] == "superior") for node in truth["nodes"]]
+    np.savez_compressed(target, image=grey, label=label, nodes=np.array(nodes, np.uint8).reshape(-1, 2))
 
 
 def main():

@@ -20,44 +20,65 @@ BATCH, BATCHES_PER_EPOCH = 32, 40
 
 
 class NodeClassifier(nn.Module):
-    """`[N, 3, 64, 64]`, f32, 0..1 to (probability `[N, 1]`, box `[N, 4]` in patch pixels)."""
+    """`[N, 3, 64, 64]`, f32, 0..1 to (probability `[N, 1]`, box `[N, 4]` in patch pixels).
+
+    A map of where the node is (32 x 32) is learned on the way: probability and box are read off it, and a map that
+    has to be right everywhere leaves less room for learning the brush that painted the nodes.
+    """
 
     def __init__(self):
         super().__init__()
         # Halving the patch at once: a layer on all of its pixels costs as much as all others together.
-        first = nn.Sequential(
-            nn.Conv2d(3, 24, 5, 2, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU(inplace=True))
-        self.features = nn.Sequential(
-            first, block(24, 24), block(24, 40, 2), block(40, 40), block(40, 64, 2), block(64, 64))
-        # The place on the patch matters (a node of the opposite endplate is not this one's), so no global pooling.
+        self.fine = nn.Sequential(
+            nn.Conv2d(3, 24, 5, 2, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU(inplace=True), block(24, 24))
+        self.middle = nn.Sequential(block(24, 40, 2), block(40, 40))
+        self.coarse = nn.Sequential(block(40, 64, 2), block(64, 64))
+        # The place on the patch matters (a node of the opposite endplate is not this one's).
+        self.position = nn.Parameter(torch.zeros(1, 64, 8, 8))
+        self.to_middle, self.joined_middle = nn.Conv2d(64, 40, 1), block(40, 32)
+        self.to_fine, self.joined_fine = nn.Conv2d(32, 24, 1), block(24, 16)
+        self.map = nn.Conv2d(16, 1, 1)
+        nn.init.constant_(self.map.bias, -3.0)
         self.squeeze = nn.Sequential(nn.Conv2d(64, 12, 1), nn.ReLU(inplace=True), nn.Flatten())
-        self.hidden = nn.Sequential(nn.Dropout(0.3), nn.Linear(12 * 64, 64), nn.ReLU(inplace=True), nn.Dropout(0.2))
-        self.node = nn.Linear(64, 1)
-        self.place = nn.Linear(64, 4)
+        self.hidden = nn.Sequential(nn.Dropout(0.1), nn.Linear(12 * 64 + 64, 64), nn.ReLU(inplace=True))
+        self.node = nn.Sequential(nn.Linear(64, 1))
+        self.place = nn.Sequential(nn.Linear(16 * 16 + 4 * 32, 96), nn.ReLU(inplace=True), nn.Linear(96, 4))
         self.register_buffer("usual_box", torch.tensor([31.5, 35.0, 11.0, 6.5]))
         self.register_buffer("bias_shift", torch.zeros(1))
         """Added to the logit after training so that 0.5 is the decision."""
 
     def logits(self, patch):
-        """Returns (node logit [N,1], box [N,4] as centre x, centre y, width, height in patch pixels)."""
+        """Returns (node logit [N,1], box [N,4] as centre x, centre y, width, height in patch pixels, map logits
+        [N,1,32,32])."""
         # Tissue contrast counts, not the scanner's grey scale: every patch gets mean 0 and deviation about 1.
         centred = patch - patch.mean((1, 2, 3), keepdim=True)
-        scaled = centred / ((centred * centred).mean((1, 2, 3), keepdim=True).sqrt() + 0.05)
-        hidden = self.hidden(self.squeeze(self.features(scaled)))
-        return self.node(hidden) + self.bias_shift, self.place(hidden) * 8 + self.usual_box
+        fine = self.fine(centred / ((centred * centred).mean((1, 2, 3), keepdim=True).sqrt() + 0.05))
+        middle = self.middle(fine)
+        coarse = self.coarse(middle) + self.position
+        middle = self.joined_middle(middle + F.interpolate(self.to_middle(coarse), scale_factor=2.0))
+        node_map = self.map(self.joined_fine(fine + F.interpolate(self.to_fine(middle), scale_factor=2.0)))
+        share = torch.sigmoid(node_map)
+        hidden = self.hidden(torch.cat([self.squeeze(coarse), F.avg_pool2d(share, 4).flatten(1)], 1))
+        profiles = torch.cat([share.amax(2), share.amax(3), share.mean(2) * 4, share.mean(3) * 4], 1).flatten(1)
+        box = self.place(torch.cat([F.avg_pool2d(share, 2).flatten(1), profiles], 1)) * 8 + self.usual_box
+        return self.node(hidden) + self.bias_shift, box, node_map
 
     def forward(self, patch):
         """Returns the exported outputs: probability and box."""
-        logit, box = self.logits(patch)
+        logit, box, _ = self.logits(patch)
         return torch.sigmoid(logit), box
 
 
-def node_loss(logit, box, labels, boxes, weights):
-    """Returns (classification loss, box loss in units of 4 patch pixels)."""
-    soft = labels * 0.97 + 0.015
-    classification = F.binary_cross_entropy_with_logits(logit[:, 0], soft, reduction="none")
-    error = F.smooth_l1_loss(box / 4, boxes / 4, reduction="none").mean(1)
-    return (classification * weights).mean(), (error * labels).sum() / labels.sum().clamp(min=1)
+def node_losses(logit, box, node_map, labels, boxes, masks):
+    """Returns the losses of the label, of the box in units of 4 patch pixels, and of the map."""
+    label = F.binary_cross_entropy_with_logits(logit[:, 0], labels * 0.97 + 0.015)
+    nodes = labels.sum().clamp(min=1)
+    error = (F.smooth_l1_loss(box / 4, boxes / 4, reduction="none").mean(1) * labels).sum() / nodes
+    shares = F.avg_pool2d(masks, 2)
+    each = F.binary_cross_entropy_with_logits(node_map, shares)
+    found = torch.sigmoid(node_map)
+    overlap = 2 * (found * shares).sum((1, 2, 3)) / ((found + shares).sum((1, 2, 3)) + 1)
+    return label, error, 10 * each + ((1 - overlap) * labels).sum() / nodes
 
 
 def train(volumes, epochs, seed, recipes):
@@ -66,10 +87,11 @@ def train(volumes, epochs, seed, recipes):
     network, sampler = NodeClassifier(), PatchSampler(volumes, seed, recipes)
 
     def losses():
-        images, labels, boxes, weights = sampler.batch(BATCH)
-        return node_loss(*network.logits(images), labels, boxes, weights)
+        images, *truth = sampler.batch(BATCH)
+        return node_losses(*network.logits(images), *truth)
 
-    fit(network, epochs, BATCHES_PER_EPOCH, losses, ["node", "box"], max_lr=3e-3, weight_decay=1e-2, weights=(1.0, 0.5))
+    fit(network, epochs, BATCHES_PER_EPOCH, losses, ["node", "box", "map"], max_lr=3e-3, weight_decay=1e-2,
+        weights=(1.0, 2.0, 0.5))
     return network
 
 
