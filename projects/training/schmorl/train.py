@@ -41,7 +41,7 @@ class NodeClassifier(nn.Module):
         nn.init.constant_(self.map.bias, -3.0)
         self.squeeze = nn.Sequential(nn.Conv2d(64, 12, 1), nn.ReLU(inplace=True), nn.Flatten())
         self.hidden = nn.Sequential(nn.Dropout(0.1), nn.Linear(12 * 64 + 64, 64), nn.ReLU(inplace=True))
-        self.node = nn.Sequential(nn.Linear(64, 1))
+        self.node = nn.Linear(64, 1)
         self.place = nn.Sequential(nn.Linear(16 * 16 + 4 * 32, 96), nn.ReLU(inplace=True), nn.Linear(96, 4))
         self.register_buffer("usual_box", torch.tensor([31.5, 35.0, 11.0, 6.5]))
         self.register_buffer("bias_shift", torch.zeros(1))
