@@ -46,7 +46,7 @@ impl<'a> Detector<'a> {
         let canvas = Canvas::centring(self.canvas, rows, columns);
         let mut found = Vec::new();
         for first in (0..slices).step_by(SLICES_PER_RUN) {
-            let batch = image.voxels.slice(s![first..(first + SLICES_PER_RUN).min(slices), .., ..]);
+            let batch = image.voxels().slice(s![first..(first + SLICES_PER_RUN).min(slices), .., ..]);
             for (position, boxes) in self.boxes_of_batch(&batch, canvas, floor)?.into_iter().enumerate() {
                 found.extend(boxes.into_iter().filter_map(|mut found| {
                     found.slice = first + position;

@@ -6,16 +6,14 @@ use mlpipe_dicom::{Plane, Volume, VolumeGeometry};
 use ndarray::Array3;
 
 use crate::boxes::Grids;
-use crate::intensity::{normalised, percentiles};
+use crate::intensity::{normalise, percentiles};
 use crate::{Error, Result};
 
 /// Slices of a sagittal volume, ready for a model.
 #[derive(Debug)]
 pub(crate) struct Image {
-    /// The volume as read, and on the model's pixels.
+    /// The volume as read, and on the model's pixels with grey values 0..1.
     pub(crate) grids: Grids,
-    /// `[slice, row, column]` of the resampled volume, 0..1.
-    pub(crate) voxels: Array3<f32>,
 }
 
 /// How a model was trained to see a volume.
@@ -47,11 +45,16 @@ impl Image {
     /// Prepares a volume that must be sagittal and in canonical orientation; `path` is for messages.
     pub(crate) fn prepared(volume: Volume, preparation: Preparation, path: &Path) -> Result<Image> {
         check_orientation(&volume.geometry).map_err(|message| Error::unsuitable(path, message))?;
-        let grids = Grids::new(volume, preparation.spacing_mm);
+        let mut grids = Grids::new(volume, preparation.spacing_mm);
         let range = percentiles(&grids.resampled.voxels, preparation.percentiles);
         let range = range.ok_or_else(|| Error::unsuitable(path, "no voxel of the volume is a finite number"))?;
-        let voxels = normalised(&grids.resampled.voxels, range);
-        Ok(Image { grids, voxels })
+        normalise(&mut grids.resampled.voxels, range);
+        Ok(Image { grids })
+    }
+
+    /// `[slice, row, column]`, 0..1.
+    pub(crate) fn voxels(&self) -> &Array3<f32> {
+        &self.grids.resampled.voxels
     }
 }
 
@@ -88,7 +91,7 @@ mod tests {
         volume.voxels[[0, 0, 0]] = 50.0;
         volume.voxels[[1, 2, 3]] = 200.0;
         let image = Image::prepared(volume, AS_TRAINED, Path::new("volume")).expect("it is usable");
-        assert_eq!((image.voxels[[0, 0, 0]], image.voxels[[1, 2, 3]], image.voxels[[0, 1, 1]]), (0.25, 1.0, 0.0));
+        assert_eq!((image.voxels()[[0, 0, 0]], image.voxels()[[1, 2, 3]], image.voxels()[[0, 1, 1]]), (0.25, 1.0, 0.0));
     }
 
     #[test]

@@ -176,7 +176,7 @@ impl<'a> Classifier<'a> {
 
     fn looks<'v>(&mut self, image: &Image, vertebra: &'v Vertebra) -> Result<Vec<Look<'v>>> {
         let scale = self.patch_spacing_mm / self.preparation.spacing_mm;
-        let rows = image.voxels.len_of(Axis(1));
+        let rows = image.voxels().len_of(Axis(1));
         let mut looks = Vec::new();
         for endplate in endplates_of(vertebra) {
             for on_slice in vertebra.slices.iter().filter(|on_slice| is_clear(on_slice, vertebra)) {
@@ -193,7 +193,7 @@ impl<'a> Classifier<'a> {
         }
         let mut patches = Array4::zeros((looks.len(), 3, self.side, self.side));
         for (mut patch, look) in patches.axis_iter_mut(Axis(0)).zip(&looks) {
-            patch.assign(&look.grid.cut(&image.voxels.view(), look.slice));
+            patch.assign(&look.grid.cut(&image.voxels().view(), look.slice));
         }
         let outputs = self.model.run(&[("patch", patches.view().into_dyn())])?;
         let probabilities = outputs.get_shaped("probability", &[looks.len(), 1])?;
