@@ -4,6 +4,7 @@ For nodes the volumes are painted first, by the painter of the training or by on
 """
 import argparse
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import look_alikes
 import other_painter
 import pits
 
+TIMES = 3
+"""How often each painter paints a volume: by the few nodes of one painting, settings cannot be told apart."""
+
 
 def arguments():
     """Returns the command line."""
@@ -22,7 +26,7 @@ def arguments():
     parser.add_argument("--data", required=True, help="folder that prepare.py wrote")
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--fold", type=int, required=True)
-    parser.add_argument("--painted", choices=["true", "false"], default="false", help="each volume once by each painter")
+    parser.add_argument("--painted", choices=["true", "false"], default="false", help="paint each volume, by each painter")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
@@ -138,8 +142,8 @@ def main():
     for volume in data.volumes_of_fold(given.data, given.fold):
         if not painters:
             cases.append(truth_of_bodies(volume, volume.name, write_volume(output / "volumes", volume.name, volume.image)))
-        for kind, painter in painters.items():
-            name = f"{volume.name}_{kind}"
+        for kind, time in itertools.product(painters, range(1, TIMES + 1)):
+            name, painter = f"{volume.name}_{kind}_{time}", painters[kind]
             image, truth = painted(volume, painter, random)
             cases.append(truth_of_bodies(volume, name, write_volume(output / "volumes", name, image)))
             node_cases.append({**truth_of_nodes(cases[-1], truth), "group": kind})
