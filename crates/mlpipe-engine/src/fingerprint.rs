@@ -3,7 +3,7 @@
 //! The facts are kept beside the hash (the pre-image), so that the reason for a rerun can be named with the old and the new
 //! value. Not among them: names of steps and items, resources, retries, paths, times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mlpipe_artifacts::Digest;
@@ -112,12 +112,30 @@ impl PreImage {
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.old, &self.new) {
-            (Some(old), Some(new)) => write!(f, "{}: {} -> {}", self.fact, short(old), short(new)),
+            (Some(old), Some(new)) => match (gathered(old), gathered(new)) {
+                (Some(old), Some(new)) => write!(f, "{}: {}", self.fact, differing(&old, &new)),
+                _ => write!(f, "{}: {} -> {}", self.fact, short(old), short(new)),
+            },
             (None, Some(new)) => write!(f, "{}: new ({})", self.fact, short(new)),
             (Some(old), None) => write!(f, "{}: gone (was {})", self.fact, short(old)),
             (None, None) => write!(f, "{}", self.fact),
         }
     }
+}
+
+/// Returns key and digest of every item of a value `gather(KEY=DIGEST ...)`; `None` of any other value.
+fn gathered(value: &str) -> Option<BTreeMap<&str, &str>> {
+    let items = value.split_once("gather(")?.1.strip_suffix(')')?;
+    items.split(' ').map(|item| item.rsplit_once('=')).collect()
+}
+
+/// Says how many items differ and names some: a line with all digests would fill the screen.
+fn differing(old: &BTreeMap<&str, &str>, new: &BTreeMap<&str, &str>) -> String {
+    const SHOWN: usize = 3;
+    let keys: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+    let differ: Vec<&str> = keys.iter().copied().filter(|key| old.get(key) != new.get(key)).collect();
+    let more = if differ.len() > SHOWN { " ..." } else { "" };
+    format!("{} of {} gathered items: {}{more}", differ.len(), keys.len(), differ[..differ.len().min(SHOWN)].join(" "))
 }
 
 /// Digests are cut to 12 digits for people.
@@ -171,5 +189,18 @@ mod tests {
         let new = image(&[("parameter threshold", "float 0.6"), ("fresh", "y")]);
         let lines: Vec<String> = new.changes_since(&old).iter().map(Change::to_string).collect();
         assert_eq!(lines, ["fresh: new (y)", "gone: gone (was x)", "parameter threshold: float 0.5 -> float 0.6"]);
+    }
+
+    #[test]
+    fn of_gathered_items_those_that_differ_are_named() {
+        let gathered = |items: &[&str]| image(&[("parameter all", &format!("path gather({})", items.join(" ")))]);
+        let old = gathered(&["fold=0=aa", "fold=1=bb", "fold=2=cc"]);
+        let line = |new: &PreImage| new.changes_since(&old)[0].to_string();
+        assert_eq!(
+            line(&gathered(&["fold=0=aa", "fold=1=xx", "fold=2=cc"])),
+            "parameter all: 1 of 3 gathered items: fold=1"
+        );
+        let others = gathered(&["fold=1=xx", "fold=2=yy", "fold=3=dd"]);
+        assert_eq!(line(&others), "parameter all: 4 of 4 gathered items: fold=0 fold=1 fold=2 ...");
     }
 }
