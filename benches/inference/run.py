@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Measures one study through detection and node classification: milliseconds, and the share that ONNX Runtime takes.
 
-usage: run.py [--mlpipe PATH] [--runs N] [--rows N] [--slices N]
+usage: run.py [--mlpipe PATH] [--runs N] [--rows N] [--slices N] [--cpu N]
 
 The study is a phantom's spine, resampled to the size that is asked for, as a mlpipe.volume/1. `elapsed_ms` of a step begins
 when its model is open and ends when its files are written; `inference_ms` are those within the runtime. CPU time is user +
-system of the whole process: it can be compared while other programs run. The best of N runs counts. Needs numpy, and
-ORT_DYLIB_PATH where ONNX Runtime is not found by itself.
+system of the whole process: it can be compared while other programs run. The best of N runs counts. A step gets
+one core, as pipelines/schmorl.yaml gives it, or as many as --cpu says; what is outside the runtime uses one in any case. Needs
+numpy, and ORT_DYLIB_PATH where ONNX Runtime is not found by itself.
 """
 import argparse
 import json
+import os
 import resource
 import subprocess
 import tempfile
@@ -70,14 +72,16 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--slices", type=int, default=19)
     parser.add_argument("--rows", type=int, default=381)
+    parser.add_argument("--cpu", type=int, default=1)
     given = parser.parse_args()
+    os.environ["MLPIPE_CPU"] = str(given.cpu)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         volume = write_study(given.mlpipe, folder, given.slices, given.rows)
         runs = [one_study(given.mlpipe, volume, folder / f"run-{turn}") for turn in range(given.runs)]
     total = lambda run, name: sum(part[name] for part in run)
     best = min(runs, key=lambda run: total(run, "elapsed_ms"))
-    print(f"{given.slices} slices, {given.rows}x{given.rows}, {best[0]['vertebrae']:.0f} vertebrae; best of {given.runs}")
+    print(f"{given.slices} slices, {given.rows}x{given.rows}, {best[0]['vertebrae']:.0f} vertebrae; {given.cpu} core(s), best of {given.runs}")
     for name, part in (("detect-vertebrae", best[0]), ("find-nodes", best[1])):
         print(f"{name:18} {part['elapsed_ms']:7.1f} ms, {part['inference_ms']:7.1f} in the runtime "
               f"({part['inference_ms'] / part['elapsed_ms']:.0%}); process {part['process_ms']:.0f} ms, {part['cpu_ms']:.0f} CPU ms")
