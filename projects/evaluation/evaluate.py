@@ -300,7 +300,7 @@ def main():
         if function is volumes:
             command.add_argument("--classifier")
         if function is select:
-            command.add_argument("--place-cut", action="store_true", help="0.5 becomes the best cut")
+            command.add_argument("--place-cut", action="store_true", help="0.5 becomes the cut with as many false as missed nodes")
     given = parser.parse_args()
     given.function(given)
 
