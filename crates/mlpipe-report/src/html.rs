@@ -134,7 +134,7 @@ fn findings_table(report: &Report) -> String {
         .collect();
     table(
         "Findings",
-        "Width is along the endplate, depth into the body, both on the slice that shows the node best.",
+        "Width is along the endplate, depth into the body, both on the slice that shows the node largest.",
         &["Level", "Endplate", "Finding", "#Probability", "#Width mm", "#Depth mm", "#Slice", "Image"],
         &rows,
     )
