@@ -81,7 +81,8 @@ def main():
         runs = [one_study(given.mlpipe, volume, folder / f"run-{turn}") for turn in range(given.runs)]
     total = lambda run, name: sum(part[name] for part in run)
     best = min(runs, key=lambda run: total(run, "elapsed_ms"))
-    print(f"{given.slices} slices, {given.rows}x{given.rows}, {best[0]['vertebrae']:.0f} vertebrae; {given.cpu} core(s), best of {given.runs}")
+    print(f"{given.slices} slices, {given.rows}x{given.rows}, {best[0]['vertebrae']:.0f} vertebrae; "
+          f"{given.cpu} core(s), best of {given.runs}")
     for name, part in (("detect-vertebrae", best[0]), ("find-nodes", best[1])):
         print(f"{name:18} {part['elapsed_ms']:7.1f} ms, {part['inference_ms']:7.1f} in the runtime "
               f"({part['inference_ms'] / part['elapsed_ms']:.0%}); process {part['process_ms']:.0f} ms, {part['cpu_ms']:.0f} CPU ms")

@@ -300,7 +300,8 @@ def main():
         if function is volumes:
             command.add_argument("--classifier")
         if function is select:
-            command.add_argument("--place-cut", action="store_true", help="0.5 becomes the cut with as many false as missed nodes")
+            command.add_argument("--place-cut", action="store_true",
+                                 help="0.5 becomes the cut with as many false as missed nodes")
     given = parser.parse_args()
     given.function(given)
 

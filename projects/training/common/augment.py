@@ -19,7 +19,7 @@ def uniform(generator, low, high, *shape):
 
 def some(generator, count, probability):
     """Returns a `[count]` mask that is true with the given probability."""
-    return torch.rand(count, 1, 1, 1, generator=generator).flatten() < probability
+    return torch.rand(count, generator=generator) < probability
 
 
 def changed(images, chosen, change):

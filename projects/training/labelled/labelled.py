@@ -26,7 +26,7 @@ def arguments():
     parser.add_argument("--data", required=True, help="folder that prepare.py wrote")
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--fold", type=int, required=True)
-    parser.add_argument("--painted", choices=["true", "false"], default="false", help="paint each volume, by each painter")
+    parser.add_argument("--painted", choices=["true", "false"], default="false", help="whether each painter paints each volume")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
@@ -142,8 +142,8 @@ def main():
     for volume in data.volumes_of_fold(given.data, given.fold):
         if not painters:
             cases.append(truth_of_bodies(volume, volume.name, write_volume(output / "volumes", volume.name, volume.image)))
-        for kind, time in itertools.product(painters, range(1, TIMES + 1)):
-            name, painter = f"{volume.name}_{kind}_{time}", painters[kind]
+        for kind, number in itertools.product(painters, range(1, TIMES + 1)):
+            name, painter = f"{volume.name}_{kind}_{number}", painters[kind]
             image, truth = painted(volume, painter, random)
             cases.append(truth_of_bodies(volume, name, write_volume(output / "volumes", name, image)))
             node_cases.append({**truth_of_nodes(cases[-1], truth), "group": kind})

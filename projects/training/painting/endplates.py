@@ -13,7 +13,8 @@ NATURAL_NODES = {
     ("VB1_06", 4, False),
 }
 """(volume, body, superior) of unpainted endplates that are not used as negatives: they seem to have a real node or pit,
-or are destroyed. Found among the highest answers of networks that had not seen them and judged by eye, not by a radiologist."""
+or are destroyed. Found among the highest answers of a first network, those of VB1 of one that had not seen the person, and
+judged by eye, not by a radiologist."""
 
 DIRECTIONS = np.stack([np.cos(np.arange(32) * np.pi / 16), np.sin(np.arange(32) * np.pi / 16)])
 """`[2, direction]`, unit vectors."""

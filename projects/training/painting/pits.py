@@ -248,15 +248,15 @@ def paint_pit(picture, plate, pit, filling):
     return Shown(x0 + (box[0] + box[2]) / 2, y0 + (box[1] + box[3]) / 2, float(width), float(depth), mask)
 
 
-def paint_node(slabs, plates, random, painter, middle=None):
+def paint_node(slabs, plates, random, painter):
     """Paints a node through neighbouring slabs in place.
 
-    slabs   `[slab, row, column]`; plates  Endplate or None per slab; middle  slab (may be a fraction) of its centre
+    slabs   `[slab, row, column]`; plates  Endplate or None per slab
     Returns per slab None (no node), "faint" (too shallow to count) or what is Shown.
     """
     visible = [index for index, plate in enumerate(plates) if plate]
-    if middle is None:
-        middle = random.choice(visible) + random.uniform(-0.5, 0.5)
+    # The slab of its centre may be a fraction.
+    middle = random.choice(visible) + random.uniform(-0.5, 0.5)
     reach = random.uniform(4.5, 9.0)
     pit, filling = painter.pit(random, plates[visible[0]].half_width), painter.filling(random)
     drift = random.uniform(-1, 1)

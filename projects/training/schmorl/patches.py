@@ -95,7 +95,7 @@ class PatchSampler:
         self.drawn = []
 
     def examples(self):
-        """Paints one endplate and returns its Examples."""
+        """Paints one endplate and returns its Examples; none where it is neither a node nor none."""
         random = self.random
         chosen = random.choice(len(self.volumes), p=self.weights)
         volume, plates = self.volumes[chosen], self.plates[chosen]
@@ -107,8 +107,7 @@ class PatchSampler:
         # A slab that shows a node faintly, or only beside it, is neither a node nor none.
         visible = [index for index, plate in enumerate(own) if plate and (isinstance(shown[index], tuple) or not is_node)]
         natural = (volume.name, body, superior) in endplates.NATURAL_NODES or (body, superior) in volume.nodes
-        unsure = natural and not is_node
-        if unsure or not visible:
+        if not visible or (natural and not is_node):
             return []
         return [self.example(slabs, int(index), own[index], superior, shown[index])
                 for index in random.choice(visible, LOOKS, replace=len(visible) < LOOKS)]
