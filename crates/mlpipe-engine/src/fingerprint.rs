@@ -113,7 +113,8 @@ impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.old, &self.new) {
             (Some(old), Some(new)) => match (gathered(old), gathered(new)) {
-                (Some(old), Some(new)) => write!(f, "{}: {}", self.fact, differing(&old, &new)),
+                // Equal items: something else about the value has changed.
+                (Some(old), Some(new)) if old != new => write!(f, "{}: {}", self.fact, differing(&old, &new)),
                 _ => write!(f, "{}: {} -> {}", self.fact, short(old), short(new)),
             },
             (None, Some(new)) => write!(f, "{}: new ({})", self.fact, short(new)),
@@ -202,5 +203,7 @@ mod tests {
         );
         let others = gathered(&["fold=1=xx", "fold=2=yy", "fold=3=dd"]);
         assert_eq!(line(&others), "parameter all: 4 of 4 gathered items: fold=0 fold=1 fold=2 ...");
+        let as_text = image(&[("parameter all", "string gather(fold=0=aa fold=1=bb fold=2=cc)")]);
+        assert!(line(&as_text).contains("path gather(") && line(&as_text).contains("-> string gather("));
     }
 }

@@ -119,7 +119,7 @@ pub struct ExaminedEndplate {
     pub endplate: Endplate,
     /// Probability of a Schmorl's node, 0..1.
     pub probability: f64,
-    /// Slice of the volume that gave the probability.
+    /// Slice of the volume that shows it: one of those that gave the probability, where there is a node the finding's.
     pub slice: usize,
     /// Stored image behind that slice.
     pub sop_instance_uid: Option<String>,
@@ -140,7 +140,7 @@ pub struct Finding {
     pub finding: String,
     /// 0..1.
     pub probability: f64,
-    /// Slice of the volume that shows it best.
+    /// Slice of the volume on which it is shown and measured: of those that gave the probability the one that shows it largest.
     pub slice: usize,
     /// Stored image behind that slice.
     pub sop_instance_uid: Option<String>,
